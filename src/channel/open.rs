@@ -1,0 +1,412 @@
+//! Making and opening channels: create-or-attach without a race, in one call.
+//!
+//! ```text
+//! shmget(key)  ->  checks of owner and size  ->  shmat  ->  magic?
+//!   ready:      check the header, the set, the name, the options
+//!   half-made:  semaphore set into the set word (compare-and-swap; a loser removes its own),
+//!               initialiser semaphore with UNDO, header, magic last (J)
+//!   neither:    a stranger's segment: refused, not a byte changed
+//! ```
+//!
+//! A creator may die anywhere. Until the set word is there nothing was done that matters; after that the
+//! initialiser semaphore falls free with its death, and the next caller does the work again from the start.
+//! If the half-made segment is too large or too small for the next caller, it marks the segment as removed, removes
+//! it and starts again, and so does everybody who waits.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::address::{Address, Target};
+use super::config::Builder;
+use crate::error::{OpenError, OpenErrorKind};
+use crate::segment::layout::{FLAG_HUGE, Header};
+use crate::segment::region::Region;
+use crate::segment::seat::{self, INITIALISER};
+use crate::segment::view::{Plan, Unready, View, probe};
+use crate::sync::Ordering;
+use crate::sys::sem::{self, Op};
+use crate::sys::shm::{self, Access};
+use crate::sys::{Errno, process};
+
+/// Whether the channel must, may or must not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    Create,
+    Open,
+    Either,
+}
+
+/// How long others may take to make the channel.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a half-made channel of another shape is left to its creator before it is taken for dead.
+const GRACE: Duration = Duration::from_millis(200);
+/// Pause between two looks at what somebody else is making.
+const STEP: Duration = Duration::from_millis(1);
+
+/// Makes an anonymous channel.
+pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
+    let address = "(anonymous)";
+    let mut plan = builder.plan(address, "", true)?;
+    let id = make_segment(builder, &address, shm::IPC_PRIVATE, &mut plan)?;
+    let fail = |call, errno| OpenError::system(&address, call, errno);
+    let attached = Region::attach(id, Access::ReadWrite);
+    // From here on the memory goes with its last process, even if that is killed in the next line.
+    let marked = shm::remove(id);
+    let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
+    marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
+    let set = seat::make_set(id, plan.geometry.semaphores(), builder.mode_bits())
+        .map_err(|errno| fail("semget", errno))?;
+    region.remove_with_last(set);
+    region.at::<Header>(0).set.word.store(set_word(1, set), Ordering::Relaxed);
+    let view = View::create(region, plan);
+    Ok(Arc::new(Shared::new(view, set, address.to_owned(), builder)))
+}
+
+/// Makes or opens a channel that can be found.
+pub(super) fn named(builder: &Builder, address: &Address, want: Want) -> Result<Arc<Shared>, OpenError> {
+    let target = address.target()?;
+    let plan = builder.plan(&address.to_string(), name_of(&target), false)?;
+    let attempt = Attempt { builder, address, want, plan, started: Instant::now() };
+    while attempt.started.elapsed() < PATIENCE {
+        let step = match target {
+            Target::Id(_) if want == Want::Create => {
+                let text = "a channel is made under a name or key; the kernel chooses the id";
+                return Err(OpenError::new(OpenErrorKind::InvalidAddress, address, text));
+            }
+            Target::Id(id) => attempt.enter(id, None, false)?,
+            Target::Key { key, ref name } => attempt.by_key(key, name.as_deref())?,
+        };
+        match step {
+            Step::Done(shared) => return Ok(shared),
+            Step::Again => {}
+            Step::Wait => thread::sleep(STEP),
+        }
+    }
+    Err(OpenError::new(OpenErrorKind::Busy, address, "somebody else is making it and does not finish")
+        .with_hint("if that process is stopped, continue or kill it; `rm` removes what it left"))
+}
+
+fn name_of(target: &Target) -> &str {
+    match target {
+        Target::Key { name: Some(name), .. } => name,
+        _ => "",
+    }
+}
+
+/// The segment at a target, whatever it is.
+pub(super) fn segment_of(target: &Target) -> Result<i32, Errno> {
+    match *target {
+        Target::Id(id) => Ok(id),
+        Target::Key { key, .. } => shm::get(key, 0, 0),
+    }
+}
+
+/// {generation, set} as one word.
+fn set_word(generation: u32, set: i32) -> u64 {
+    u64::from(generation) << 32 | u64::from(set.cast_unsigned())
+}
+
+/// The semaphore set in a set word; `None` if there is none yet.
+pub(super) fn set_of(word: u64) -> Option<i32> {
+    (word >> 32 != 0).then_some((word as u32).cast_signed())
+}
+
+fn make_segment(
+    builder: &Builder,
+    address: &impl core::fmt::Display,
+    key: i32,
+    plan: &mut Plan,
+) -> Result<i32, OpenError> {
+    let fail = |call, errno| OpenError::system(address, call, errno);
+    let flags = shm::IPC_CREAT | shm::IPC_EXCL | builder.mode_bits() as i32;
+    let size = plan.geometry.total() as usize;
+    let huge =
+        if builder.huge_pages { shm::get(key, size, flags | shm::SHM_HUGETLB) } else { Err(Errno::ENOSYS) };
+    let id = match huge {
+        Ok(id) => {
+            plan.flags |= FLAG_HUGE;
+            id
+        }
+        Err(Errno::EEXIST) => return Err(fail("shmget", Errno::EEXIST)),
+        Err(_) => shm::get(key, size, flags).map_err(|errno| fail("shmget", errno))?,
+    };
+    if builder.lock {
+        if let Err(errno) = shm::lock(id) {
+            let _ = shm::remove(id);
+            return Err(fail("shmctl(SHM_LOCK)", errno));
+        }
+    }
+    Ok(id)
+}
+
+/// What one try led to.
+enum Step {
+    Done(Arc<Shared>),
+    /// Something changed under us: look again.
+    Again,
+    /// Somebody else is at work.
+    Wait,
+}
+
+struct Attempt<'a> {
+    builder: &'a Builder,
+    address: &'a Address,
+    want: Want,
+    plan: Plan,
+    started: Instant,
+}
+
+impl Attempt<'_> {
+    fn fail(&self, call: &'static str, errno: Errno) -> OpenError {
+        OpenError::system(self.address, call, errno)
+    }
+
+    fn error(&self, kind: OpenErrorKind, what: impl Into<String>) -> OpenError {
+        OpenError::new(kind, self.address, what)
+    }
+
+    /// Opens what is under the key, or makes it.
+    fn by_key(&self, key: i32, name: Option<&str>) -> Result<Step, OpenError> {
+        match shm::get(key, 0, 0) {
+            Ok(id) => return self.enter(id, name, true),
+            Err(Errno::ENOENT) if self.want != Want::Open => {}
+            Err(errno) => return Err(self.fail("shmget", errno)),
+        }
+        let mut plan = self.plan.clone();
+        match make_segment(self.builder, self.address, key, &mut plan) {
+            Ok(id) => match self.attach(id)? {
+                Some(region) => self.initialise(region, plan),
+                None => Ok(Step::Again),
+            },
+            Err(error) if error.kind() == OpenErrorKind::AlreadyExists => Ok(Step::Again),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Attaches; `None` if the segment was removed meanwhile.
+    fn attach(&self, id: i32) -> Result<Option<Arc<Region>>, OpenError> {
+        match Region::attach(id, Access::ReadWrite) {
+            Ok(region) => Ok(Some(Arc::new(region))),
+            Err(Errno::EINVAL | Errno::EIDRM) => Ok(None),
+            Err(errno) => Err(self.fail("shmat", errno)),
+        }
+    }
+
+    /// Enters the segment `id`, whatever state it is in. `by_key`: it can be found again if it goes away.
+    fn enter(&self, id: i32, name: Option<&str>, by_key: bool) -> Result<Step, OpenError> {
+        let gone = || {
+            if by_key {
+                Ok(Step::Again)
+            } else {
+                Err(self.error(OpenErrorKind::Removed, "there is no such segment, or it was removed"))
+            }
+        };
+        let stat = match shm::stat(id) {
+            Ok(stat) if stat.dest => return gone(),
+            Ok(stat) => stat,
+            Err(Errno::EINVAL | Errno::EIDRM) => return gone(),
+            Err(errno) => return Err(self.fail("shmctl(IPC_STAT)", errno)),
+        };
+        if !self.is_trusted(stat.cuid) {
+            let text = format!("the segment was made by user {}, whom we do not trust", stat.cuid);
+            return Err(self
+                .error(OpenErrorKind::Foreign, text)
+                .with_hint("allow it with trust_uid if you know that user, else take another name"));
+        }
+        let Some(region) = self.attach(id)? else { return gone() };
+        // Attached, so the id cannot be used again; but it may have been removed just before.
+        if shm::stat(id).is_ok_and(|now| now.dest) {
+            return gone();
+        }
+        match probe(&region) {
+            Err(Unready::HalfMade) => return self.finish(region),
+            Err(unready) => return Err(self.unready(unready)),
+            Ok(()) => {}
+        }
+        let view = View::open(region).map_err(|unready| self.unready(unready))?;
+        let header = view.header();
+        if header.bell.removed.load(Ordering::Acquire) != 0 {
+            remove_all(id, set_of(header.set.word.load(Ordering::Acquire)));
+            return gone();
+        }
+        if let Some(name) = name.filter(|name| *name != view.name()) {
+            let found = if view.name().is_empty() {
+                "a channel without a name".into()
+            } else {
+                format!("channel \"{}\"", view.name())
+            };
+            let text = format!("the key of \"{name}\" is held by {found}");
+            return Err(self.error(OpenErrorKind::NameTaken, text).with_hint("take another name"));
+        }
+        if self.want == Want::Create {
+            return Err(self.fail("shmget", Errno::EEXIST));
+        }
+        self.builder.check(self.address, &view, stat.mode)?;
+        let set = self.set(&view, id)?;
+        Ok(Step::Done(Arc::new(Shared::new(view, set, self.address.to_string(), self.builder))))
+    }
+
+    fn is_trusted(&self, uid: u32) -> bool {
+        uid == 0 || uid == process::euid() || self.builder.trusted.contains(&uid)
+    }
+
+    fn unready(&self, unready: Unready) -> OpenError {
+        match unready {
+            Unready::HalfMade => self.error(OpenErrorKind::Busy, "it is being made"),
+            Unready::Foreign(why) => self
+                .error(OpenErrorKind::Foreign, format!("the segment under this key is not a channel: {why}"))
+                .with_hint(
+                    "it was left untouched; take another name or key, or remove it with ipcrm if it is yours",
+                ),
+            Unready::Damaged(why) => self
+                .error(OpenErrorKind::Corrupt, format!("damaged: {why}"))
+                .with_hint("remove it and make it anew"),
+        }
+    }
+
+    /// The semaphore set of a ready channel.
+    fn set(&self, view: &View, id: i32) -> Result<i32, OpenError> {
+        let lost = |why: &str| {
+            self.error(OpenErrorKind::Removed, format!("its semaphore set {why}")).with_hint(
+                "remove the channel and make it anew; systemd's RemoveIPC and ipcrm -s remove sets",
+            )
+        };
+        let set = set_of(view.header().set.word.load(Ordering::Acquire)).ok_or_else(|| lost("is missing"))?;
+        match seat::belongs(set, id, view.geometry().semaphores()) {
+            Ok(true) => Ok(set),
+            Ok(false) => Err(lost("belongs to somebody else")),
+            Err(Errno::EINVAL | Errno::EIDRM) => Err(lost("was removed")),
+            Err(errno) => Err(self.fail("semctl", errno)),
+        }
+    }
+
+    /// Finishes a half-made channel, or waits for whoever is at it.
+    fn finish(&self, region: Arc<Region>) -> Result<Step, OpenError> {
+        let fits = region.len() == self.plan.geometry.total();
+        if self.want == Want::Open {
+            return if self.started.elapsed() < GRACE {
+                Ok(Step::Wait)
+            } else {
+                Err(self
+                    .error(OpenErrorKind::Busy, "it is half-made")
+                    .with_hint("whoever opens or creates it next makes it whole"))
+            };
+        }
+        if !fits && self.started.elapsed() < GRACE {
+            return Ok(Step::Wait);
+        }
+        self.initialise(region, self.plan.clone())
+    }
+
+    /// Makes a segment a channel, under the initialiser semaphore.
+    fn initialise(&self, region: Arc<Region>, plan: Plan) -> Result<Step, OpenError> {
+        let id = region.id();
+        let header = region.at::<Header>(0);
+        let Some(set) = self.initial_set(id, header, &plan)? else { return Ok(Step::Again) };
+        let lock = [Op::wait_zero(INITIALISER).no_wait(), Op::add(INITIALISER, 1).undo()];
+        match sem::op(set, &lock) {
+            Ok(()) => {}
+            Err(Errno::EAGAIN) => return Ok(Step::Wait),
+            Err(Errno::EINTR | Errno::EINVAL | Errno::EIDRM) => return Ok(Step::Again),
+            Err(errno) => return Err(self.fail("semop", errno)),
+        }
+        let unlock = || {
+            let _ = sem::op(set, &[Op::take(INITIALISER, 1).undo().no_wait()]);
+        };
+        let removed = header.bell.removed.load(Ordering::Acquire) != 0;
+        let fits = region.len() == plan.geometry.total()
+            && sem::stat(set).is_ok_and(|stat| stat.nsems == u64::from(plan.geometry.semaphores()));
+        if removed || !fits {
+            if probe(&region) != Err(Unready::HalfMade) {
+                unlock();
+                return Ok(Step::Again);
+            }
+            // Nobody has finished it and nobody is at it. Whoever waits for it sees the mark and starts again.
+            header.bell.removed.store(1, Ordering::Release);
+            remove_all(id, Some(set));
+            return Ok(Step::Again);
+        }
+        if probe(&region).is_ok() {
+            unlock();
+            return Ok(Step::Again);
+        }
+        let view = View::create(region, plan);
+        unlock();
+        Ok(Step::Done(Arc::new(Shared::new(view, set, self.address.to_string(), self.builder))))
+    }
+
+    /// The set in the set word, put there by us if it was missing or gone. `None`: look again.
+    fn initial_set(&self, id: i32, header: &Header, plan: &Plan) -> Result<Option<i32>, OpenError> {
+        let word = header.set.word.load(Ordering::Acquire);
+        if let Some(set) = set_of(word) {
+            match sem::stat(set) {
+                Ok(_) => return Ok(Some(set)),
+                Err(Errno::EINVAL | Errno::EIDRM) => {}
+                Err(errno) => return Err(self.fail("semctl", errno)),
+            }
+        }
+        let set = seat::make_set(id, plan.geometry.semaphores(), self.builder.mode_bits())
+            .map_err(|errno| self.fail("semget", errno))?;
+        let new = set_word((word >> 32) as u32 + 1, set);
+        if header.set.word.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            Ok(Some(set))
+        } else {
+            let _ = sem::remove(set);
+            Ok(None)
+        }
+    }
+}
+
+/// Removes a segment and its set. Whoever sees the removed mark may do it, so failures mean that it is done.
+pub(super) fn remove_all(id: i32, set: Option<i32>) {
+    let _ = shm::remove(id);
+    if let Some(set) = set {
+        let _ = sem::remove(set);
+    }
+}
+
+/// Removes what is at `address`: mark, segment, set.
+pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
+    let fail = |call, errno| OpenError::system(address, call, errno);
+    let target = address.target()?;
+    let id = segment_of(&target).map_err(|errno| fail("shmget", errno))?;
+    let stat = shm::stat(id).map_err(|errno| fail("shmctl(IPC_STAT)", errno))?;
+    let region = match Region::attach(id, Access::ReadWrite) {
+        Ok(region) => Arc::new(region),
+        Err(errno) => return Err(fail("shmat", errno)),
+    };
+    let foreign = |why: String| {
+        OpenError::new(
+            OpenErrorKind::Foreign,
+            address,
+            format!("the segment under this key is not a channel: {why}"),
+        )
+        .with_hint("it was left untouched; ipcrm removes it if it is yours")
+    };
+    let set = match probe(&region) {
+        Err(Unready::Foreign(why) | Unready::Damaged(why)) => return Err(foreign(why)),
+        // A damaged channel of ours may be removed too, and its set if that is really its own.
+        ready => {
+            if let (Ok(()), Ok(view)) = (&ready, View::open(Arc::clone(&region))) {
+                if let Target::Key { name: Some(name), .. } = &target {
+                    if name != view.name() {
+                        let text = format!("the key of \"{name}\" is held by channel \"{}\"", view.name());
+                        return Err(OpenError::new(OpenErrorKind::NameTaken, address, text));
+                    }
+                }
+            }
+            set_of(region.at::<Header>(0).set.word.load(Ordering::Acquire))
+        }
+    };
+    if stat.cuid != process::euid() && stat.uid != process::euid() && process::euid() != 0 {
+        return Err(fail("shmctl(IPC_RMID)", Errno::EPERM));
+    }
+    region.at::<Header>(0).bell.removed.store(1, Ordering::Release);
+    shm::remove(id).map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
+    if let Some(set) = set.filter(|&set| seat::is_marked_for(set, id)) {
+        let _ = sem::remove(set);
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Whether the other side is there, has been there, and when to ask the kernel again.
+
+use std::time::{Duration, Instant};
+
+use super::{PeerSide, Shared};
+use crate::sync::Ordering;
+
+/// Fruitless calls ask the kernel so often at most.
+const ASK_EVERY: Duration = Duration::from_micros(100);
+
+/// What one handle knows of the other side.
+///
+/// A side is *gone* for a handle if it has been there since the handle was made and holds no seat now. One that
+/// was not seen yet is waited for.
+#[derive(Debug)]
+pub(super) struct Peers {
+    side: PeerSide,
+    /// Visits of that side when the handle was made.
+    baseline: u64,
+    /// Visits at the last answer.
+    visits: u64,
+    seen: bool,
+    /// A will may have woken us: ask before the next sleep.
+    stale: bool,
+    /// The header's count of comings and goings at the last question.
+    changes: u64,
+    asked: Option<Instant>,
+}
+
+impl Peers {
+    pub(super) fn new(shared: &Shared, side: PeerSide) -> Peers {
+        // An anonymous channel has no past: whoever ever came has come since this handle was made.
+        let baseline = if shared.view.is_anonymous() { 0 } else { visits(shared, side) };
+        Peers { side, baseline, visits: baseline, seen: false, stale: true, changes: 0, asked: None }
+    }
+
+    /// Something arrived from the other side.
+    #[inline]
+    pub(super) fn heard(&mut self) {
+        self.seen = true;
+    }
+
+    /// The last wake may have been a will's, or a sleep ran into its ceiling.
+    pub(super) fn suspect(&mut self) {
+        self.stale = true;
+    }
+
+    /// Whether to ask the kernel now: somebody came or went, or we were woken without a message, or it is long
+    /// ago.
+    pub(super) fn is_due(&self, shared: &Shared) -> bool {
+        self.must_ask(shared) || self.asked.is_none_or(|then| then.elapsed() >= ASK_EVERY)
+    }
+
+    /// Whether to ask the kernel before sleeping.
+    pub(super) fn must_ask(&self, shared: &Shared) -> bool {
+        self.stale || self.changes != shared.view.header().bell.changes.load(Ordering::Acquire)
+    }
+
+    /// To be called before the seats are read.
+    pub(super) fn asking(&mut self, shared: &Shared) {
+        self.stale = false;
+        self.changes = shared.view.header().bell.changes.load(Ordering::Acquire);
+        self.visits = visits(shared, self.side);
+        self.asked = Some(Instant::now());
+    }
+
+    /// To be called with the number of that side's seats that are taken. True if the side is gone.
+    pub(super) fn answer(&mut self, shared: &Shared, alive: u64) -> bool {
+        self.seen |= alive > 0 || self.visits != self.baseline;
+        if alive > 0 {
+            false
+        } else if self.seen {
+            true
+        } else {
+            // Nobody of that side was ever seen on a channel that nobody can find: if no other process has it
+            // mapped and this one has no handle of that side, nobody will come.
+            shared.view.is_anonymous()
+                && shared.here(self.side).load(core::sync::atomic::Ordering::Relaxed) == 0
+                && shared.attached() <= 1
+        }
+    }
+
+    /// Sessions of that side that ended, ever, as of the last answer.
+    pub(super) fn departed(&self, alive: u64) -> u64 {
+        self.visits.saturating_sub(alive)
+    }
+}
+
+fn visits(shared: &Shared, side: PeerSide) -> u64 {
+    let visits = &shared.view.header().visits;
+    match side {
+        PeerSide::Senders => visits.senders.load(Ordering::Acquire),
+        PeerSide::Receiver => visits.receivers.load(Ordering::Acquire),
+    }
+}

@@ -1,0 +1,329 @@
+//! Looking at channels without touching them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::address::Address;
+use super::config::{Kind, Order};
+use super::open::{segment_of, set_of};
+use crate::error::{OpenError, OpenErrorKind};
+use crate::segment::lane_view::LaneView;
+use crate::segment::layout::{MAGIC, is_channel_size};
+use crate::segment::region::Region;
+use crate::segment::seat::{Side, is_marked_for};
+use crate::segment::view::{Unready, View, probe};
+use crate::sync::Ordering;
+use crate::sys::shm::Access;
+use crate::sys::{Errno, sem, shm};
+
+/// A picture of a channel. Its parts were read one after another while the channel went on, so they may not fit
+/// each other exactly.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Segment id.
+    pub id: i32,
+    /// Segment key; 0 when the segment cannot be found any more.
+    pub key: i32,
+    /// Name; empty if it has none.
+    pub name: String,
+    /// For one sender or many.
+    pub kind: Kind,
+    /// Order across senders.
+    pub order: Order,
+    /// Whether senders wait for the next receiver.
+    pub persistent: bool,
+    /// Whether it is a pair for `fork`.
+    pub anonymous: bool,
+    /// Bytes of each lane.
+    pub capacity: u64,
+    /// Largest message in bytes.
+    pub max_message: u64,
+    /// Number of sender seats.
+    pub senders: u32,
+    /// Bytes of the segment.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Present owner.
+    pub owner_uid: u32,
+    /// Creator: the kernel's word, nobody can change it.
+    pub creator_uid: u32,
+    /// Creator's process id, as the kernel noted it.
+    pub creator_pid: i32,
+    /// When it was made.
+    pub created: SystemTime,
+    /// Attachments (`shm_nattch`), an observer's own included.
+    pub attached: u64,
+    /// Id of the semaphore set; -1 if there is none.
+    pub semaphore_set: i32,
+    /// Whether it was removed.
+    pub removed: bool,
+    /// Whether everybody uses real fences (see [`Fence`](crate::Fence)).
+    pub real_fences: bool,
+    /// Whether it lies in huge pages.
+    pub huge_pages: bool,
+    /// Whether it is locked into memory.
+    pub locked: bool,
+    /// Sender seats taken since creation.
+    pub sender_attaches: u64,
+    /// Receiver seats taken since creation.
+    pub receiver_attaches: u64,
+    /// The receiver's seat.
+    pub receiver: SeatStats,
+    /// Lanes that are or were in use.
+    pub lanes: Vec<LaneStats>,
+}
+
+/// Who sits on a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeatStats {
+    /// Whether somebody alive has it: the kernel's word.
+    pub taken: bool,
+    /// The process that has it, in the caller's pid namespace; `None` if nobody has it or it is in another.
+    pub pid: Option<i32>,
+    /// Whether that process sleeps on its bell: the kernel's word.
+    pub asleep: bool,
+}
+
+/// One sender's lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneStats {
+    /// Its number.
+    pub lane: u32,
+    /// Its sender.
+    pub seat: SeatStats,
+    /// Messages sent, ever.
+    pub sent: u64,
+    /// Payload bytes sent, ever.
+    pub sent_bytes: u64,
+    /// Messages released, ever.
+    pub received: u64,
+    /// Messages that wait.
+    pub messages: u64,
+    /// Bytes of the lane in use.
+    pub used: u64,
+    /// Whether the sender sleeps because the lane is too full for its next message.
+    pub waits_for_room: bool,
+    /// Whether a damaged record was met.
+    pub corrupt: bool,
+}
+
+/// A read-only look at a channel: the segment is attached with `SHM_RDONLY`, so an observer can never disturb.
+///
+/// Anybody who may read the segment may observe, also root at others' channels.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc-observer-{}", std::process::id());
+/// let mut tx = sysring::mpsc().sender(&name)?;
+/// tx.send("seen, not taken")?;
+/// let stats = sysring::Observer::open(&name)?.stats()?;
+/// assert_eq!(stats.lanes[0].messages, 1);
+/// assert_eq!(stats.lanes[0].seat.pid, Some(std::process::id() as i32));
+/// sysring::remove(&name)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Observer {
+    view: View,
+    address: String,
+}
+
+impl Observer {
+    /// Attaches read-only. Does not block.
+    ///
+    /// # Errors
+    /// [`OpenErrorKind::NotFound`], [`OpenErrorKind::PermissionDenied`], [`OpenErrorKind::Foreign`],
+    /// [`OpenErrorKind::NameTaken`], [`OpenErrorKind::Busy`] (half-made), [`OpenErrorKind::Corrupt`].
+    pub fn open(address: impl Into<Address>) -> Result<Observer, OpenError> {
+        let address = address.into();
+        let target = address.target()?;
+        let id = segment_of(&target).map_err(|errno| OpenError::system(&address, "shmget", errno))?;
+        let observer = Observer::of(id, &address.to_string())?;
+        if let super::address::Target::Key { name: Some(name), .. } = target {
+            if name != observer.view.name() {
+                let text = format!("the key of \"{name}\" is held by channel \"{}\"", observer.view.name());
+                return Err(OpenError::new(OpenErrorKind::NameTaken, &address, text));
+            }
+        }
+        Ok(observer)
+    }
+
+    fn of(id: i32, address: &str) -> Result<Observer, OpenError> {
+        let region = Region::attach(id, Access::ReadOnly)
+            .map_err(|errno| OpenError::system(&address, "shmat", errno))?;
+        let view = View::open(Arc::new(region)).map_err(|unready| {
+            let (kind, why) = match unready {
+                Unready::HalfMade => (OpenErrorKind::Busy, "it is half-made".to_owned()),
+                Unready::Foreign(why) => {
+                    (OpenErrorKind::Foreign, format!("the segment is not a channel: {why}"))
+                }
+                Unready::Damaged(why) => (OpenErrorKind::Corrupt, format!("damaged: {why}")),
+            };
+            OpenError::new(kind, &address, why)
+        })?;
+        Ok(Observer { view, address: address.to_owned() })
+    }
+
+    /// A picture of the channel, of this moment.
+    ///
+    /// # Errors
+    /// [`OpenErrorKind::Removed`].
+    pub fn stats(&self) -> Result<Stats, OpenError> {
+        collect(&self.view, &self.address)
+    }
+
+    /// Whether a sender's seat is taken by somebody alive: the kernel's word, one system call.
+    ///
+    /// # Errors
+    /// [`OpenErrorKind::InvalidOption`] if there is no such lane; [`OpenErrorKind::Removed`].
+    pub fn sender_alive(&self, lane: u32) -> Result<bool, OpenError> {
+        if lane >= self.view.geometry().senders() {
+            return Err(OpenError::new(
+                OpenErrorKind::InvalidOption,
+                &self.address,
+                format!("it has no lane {lane}"),
+            ));
+        }
+        let set =
+            own_set(&self.view).ok_or_else(|| OpenError::system(&self.address, "semctl", Errno::EIDRM))?;
+        match sem::value(set, Side::Sender(lane).alive()) {
+            Ok(value) => Ok(value > 0),
+            Err(errno) => Err(OpenError::system(&self.address, "semctl", errno)),
+        }
+    }
+}
+
+/// The channel's set, if the set word names one that is really its own.
+fn own_set(view: &View) -> Option<i32> {
+    let set = set_of(view.header().set.word.load(Ordering::Acquire))?;
+    is_marked_for(set, view.region().id()).then_some(set)
+}
+
+/// One entry of [`list`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Segment id.
+    pub id: i32,
+    /// Segment key.
+    pub key: i32,
+    /// What it is; an error for a channel that is half-made, damaged, removed or not readable.
+    pub outcome: Result<Stats, OpenError>,
+}
+
+/// Every channel of this IPC namespace, looked at read-only. Anonymous ones are listed too.
+///
+/// # Errors
+/// If the kernel does not list segments.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc-list-{}", std::process::id());
+/// let channel = sysring::spsc().create(&name)?;
+/// assert!(sysring::list()?.iter().any(|listed| listed.id == channel.id()));
+/// channel.remove()?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn list() -> Result<Vec<Listed>, OpenError> {
+    let all = shm::list().map_err(|errno| OpenError::system(&"(all)", "shmctl(SHM_INFO)", errno))?;
+    let channels = all.into_iter().filter(|(_, stat)| is_channel_size(stat.size));
+    Ok(channels
+        .filter_map(|(id, stat)| {
+            let outcome = match Observer::of(id, &format!("id:{id}")) {
+                Err(error) if error.kind() == OpenErrorKind::Foreign && !has_magic(id) => return None,
+                Err(error) if error.kind() == OpenErrorKind::Removed => return None,
+                Err(error) => Err(error),
+                Ok(observer) => observer.stats(),
+            };
+            Some(Listed { id, key: stat.key, outcome })
+        })
+        .collect())
+}
+
+/// Whether a segment that is not readable as a channel is one of another version.
+fn has_magic(id: i32) -> bool {
+    Region::attach(id, Access::ReadOnly).is_ok_and(|region| {
+        let birth = &region.at::<crate::segment::layout::Header>(0).birth;
+        probe(&region).is_ok() && birth.magic.load(Ordering::Relaxed) == MAGIC
+    })
+}
+
+/// Takes the picture.
+pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
+    let id = view.region().id();
+    let segment = shm::stat(id).map_err(|errno| OpenError::system(&address, "shmctl(IPC_STAT)", errno))?;
+    let (header, shape) = (view.header(), view.geometry());
+    let set = own_set(view);
+    let mut seats = sem::Values::new();
+    let known = set.is_some_and(|set| seats.read(set).is_ok());
+    let seat = |side: Side| {
+        let set = set.filter(|_| known && seats.get(side.alive()) > 0);
+        let pid = set.and_then(|set| sem::last_pid(set, side.alive()).ok()).filter(|&pid| pid > 0);
+        let asleep = set.is_some_and(|set| sem::waiting(set, side.bell()).is_ok_and(|sleepers| sleepers > 0));
+        SeatStats { taken: set.is_some(), pid, asleep }
+    };
+    let mut lanes = Vec::new();
+    for lane in 0..shape.senders() {
+        let map = view.lane(lane);
+        let control = map.control();
+        let tail = control.producer.tail.load(Ordering::Relaxed);
+        let read = control.consumer.read.load(Ordering::Relaxed);
+        let sent = control.producer.sent.load(Ordering::Relaxed);
+        let received = control.consumer.received.load(Ordering::Relaxed);
+        let seat = seat(Side::Sender(lane));
+        if !seat.taken && tail == 0 && read == 0 {
+            continue;
+        }
+        let used = tail.saturating_sub(read).min(shape.capacity());
+        lanes.push(LaneStats {
+            lane,
+            seat,
+            sent,
+            sent_bytes: control.producer.sent_bytes.load(Ordering::Relaxed),
+            received,
+            messages: if used == 0 { 0 } else { sent.saturating_sub(received) },
+            used,
+            waits_for_room: seat.asleep,
+            corrupt: control.consumer.corrupt.load(Ordering::Relaxed) != 0,
+        });
+    }
+    Ok(Stats {
+        id,
+        key: segment.key,
+        name: view.name().to_owned(),
+        kind: if view.is_spsc() { Kind::Spsc } else { Kind::Mpsc },
+        order: if view.is_total() { Order::Total } else { Order::PerSender },
+        persistent: view.is_persistent(),
+        anonymous: view.is_anonymous(),
+        capacity: shape.capacity(),
+        max_message: view.max_message(),
+        senders: shape.senders(),
+        size: segment.size,
+        mode: segment.mode,
+        owner_uid: segment.uid,
+        creator_uid: segment.cuid,
+        creator_pid: segment.cpid,
+        created: created(header.birth.created.load(Ordering::Relaxed)),
+        attached: segment.nattch,
+        semaphore_set: set.unwrap_or(-1),
+        removed: header.bell.removed.load(Ordering::Relaxed) != 0 || (segment.dest && !view.is_anonymous()),
+        real_fences: header.bell.real_fences.load(Ordering::Relaxed) != 0,
+        huge_pages: view.is_huge(),
+        locked: segment.locked,
+        sender_attaches: header.visits.senders.load(Ordering::Relaxed),
+        receiver_attaches: header.visits.receivers.load(Ordering::Relaxed),
+        receiver: seat(Side::Receiver),
+        lanes,
+    })
+}
+
+/// Nanoseconds since 1970; whatever the segment says cannot overflow.
+fn created(nanoseconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_nanos(nanoseconds)).unwrap_or(UNIX_EPOCH)
+}

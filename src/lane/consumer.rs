@@ -1,0 +1,215 @@
+//! The receiving end of a lane.
+
+use super::MAX_POSITION;
+use super::record::{self, Header};
+use crate::segment::lane_view::LaneView;
+use crate::sync::Ordering;
+
+/// The only consumer of a lane. Whoever makes one owns the receiver's seat.
+#[derive(Debug)]
+pub(crate) struct Consumer<L> {
+    lane: L,
+    stamped: bool,
+    capacity: u64,
+    largest: u64,
+    /// Next record to look at: ahead of `read` by what a batch has looked at and not released.
+    next: u64,
+    /// Everything before it is released.
+    read: u64,
+    /// What was last stored to the shared `head`.
+    head: u64,
+    /// Everything before it was handed out once.
+    given: u64,
+    received: u64,
+    /// Messages between `read` and `next`.
+    ahead: u64,
+    corrupt: bool,
+}
+
+/// A record that is there, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Position of its payload.
+    pub(crate) payload: u64,
+    /// Bytes of its payload: at most the channel's maximum, and inside the lane.
+    pub(crate) length: u64,
+    /// Its place in the total order; 0 in lanes without stamps.
+    pub(crate) stamp: u64,
+    /// It was handed out before, to this receiver or to one that died.
+    pub(crate) redelivered: bool,
+    /// Position behind it.
+    end: u64,
+}
+
+/// What [`Consumer::peek`] saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// Nothing is published.
+    Empty,
+    /// The next record.
+    Record(Found),
+    /// The words at this position were not written by a producer of ours. Final for this lane.
+    Corrupt(u64),
+}
+
+impl<L: LaneView> Consumer<L> {
+    /// Goes on exactly where the last consumer stopped releasing.
+    ///
+    /// `largest` is the channel's maximum payload: no record that claims more is believed.
+    pub(crate) fn take_over(lane: L, stamped: bool, largest: u64) -> Consumer<L> {
+        let capacity = lane.capacity();
+        let control = lane.control();
+        let read = control.consumer.read.load(Ordering::Relaxed);
+        let given = control.consumer.given.load(Ordering::Relaxed);
+        let received = control.consumer.received.load(Ordering::Relaxed);
+        let impossible = !read.is_multiple_of(8) || read > MAX_POSITION;
+        let corrupt = impossible || control.consumer.corrupt.load(Ordering::Relaxed) != 0;
+        let read = if impossible { 0 } else { read };
+        // The dead one may have released more than it had given back.
+        control.head.word.store(read, Ordering::Release); // C
+        Consumer {
+            lane,
+            stamped,
+            capacity,
+            largest,
+            next: read,
+            read,
+            head: read,
+            given,
+            received,
+            ahead: 0,
+            corrupt,
+        }
+    }
+
+    /// The lane.
+    pub(crate) fn lane(&self) -> &L {
+        &self.lane
+    }
+
+    /// Whether everything that was looked at is released, and nothing is published.
+    pub(crate) fn is_drained(&mut self) -> bool {
+        self.next == self.read && matches!(self.peek(), Peek::Empty | Peek::Corrupt(_))
+    }
+
+    /// Looks at the next record without taking it.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Peek {
+        let word = self.lane.header(self.next).load(Ordering::Acquire); // B
+        if word == 0 && !self.corrupt {
+            self.give_back_all();
+            return Peek::Empty;
+        }
+        match self.decode(word) {
+            Some(found) => Peek::Record(found),
+            None => self.damaged(),
+        }
+    }
+
+    /// Checks a header and whatever else belongs to its record. Every shared word is loaded once.
+    #[inline]
+    fn decode(&self, word: u64) -> Option<Found> {
+        if self.corrupt {
+            return None;
+        }
+        let offset = self.next & (self.capacity - 1);
+        let (at, length, to_end) = match record::decode(word) {
+            Header::Data(length) => (self.next, length, self.capacity - offset),
+            Header::Padding(size) if size == self.capacity - offset && offset != 0 => {
+                let at = self.next + size;
+                // Ordered after the padding's header (B), which published both.
+                let word = self.lane.header(at).load(Ordering::Relaxed);
+                let Header::Data(length) = record::decode(word) else { return None };
+                (at, length, self.capacity)
+            }
+            _ => return None,
+        };
+        let size = record::size(length, self.stamped);
+        if length > self.largest || size > to_end {
+            return None;
+        }
+        let stamp = if self.stamped { self.lane.word(at + record::HEADER) } else { 0 };
+        Some(Found {
+            payload: at + record::payload_offset(self.stamped),
+            length,
+            stamp,
+            redelivered: self.next < self.given,
+            end: at + size,
+        })
+    }
+
+    #[cold]
+    fn damaged(&mut self) -> Peek {
+        if !self.corrupt {
+            self.corrupt = true;
+            self.lane.control().consumer.corrupt.store(self.next.saturating_add(1), Ordering::Relaxed);
+        }
+        Peek::Corrupt(self.next)
+    }
+
+    /// Gives the lane up after a damage that only its neighbours show (an impossible stamp).
+    #[cold]
+    pub(crate) fn condemn(&mut self) -> u64 {
+        self.damaged();
+        self.next
+    }
+
+    /// Steps behind a record that [`Consumer::peek`] has found; it stays unreleased.
+    #[inline]
+    pub(crate) fn pass(&mut self, found: &Found) {
+        self.next = found.end;
+        self.ahead += 1;
+    }
+
+    /// Notes that everything passed is about to be handed out, so that a successor can tell.
+    #[inline]
+    pub(crate) fn give(&mut self) {
+        if self.next > self.given {
+            self.given = self.next;
+            self.lane.control().consumer.given.store(self.next, Ordering::Relaxed);
+        }
+    }
+
+    /// Releases everything passed. Returns the position up to which room is free now.
+    #[inline]
+    pub(crate) fn release(&mut self) -> u64 {
+        self.read = self.next;
+        self.received = self.received.wrapping_add(self.ahead);
+        self.ahead = 0;
+        let line = &self.lane.control().consumer;
+        line.received.store(self.received, Ordering::Relaxed);
+        line.read.store(self.read, Ordering::Release); // C
+        if self.read - self.head >= self.capacity / 8 {
+            self.give_back_all();
+        }
+        self.read
+    }
+
+    /// Stores `head` if it lags.
+    #[inline]
+    pub(crate) fn give_back_all(&mut self) {
+        if self.head != self.read {
+            self.head = self.read;
+            self.lane.control().head.word.store(self.read, Ordering::Release); // C
+        }
+    }
+
+    /// Whether something was passed and not released.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.next != self.read
+    }
+
+    /// Forgets what was passed and not released: it will be found again.
+    pub(crate) fn rewind(&mut self) {
+        self.next = self.read;
+        self.ahead = 0;
+    }
+
+    /// Messages and bytes that wait, as far as the producer's words can be believed.
+    pub(crate) fn depth(&self) -> (u64, u64) {
+        let producer = &self.lane.control().producer;
+        let bytes = producer.tail.load(Ordering::Relaxed).saturating_sub(self.read);
+        let messages = producer.sent.load(Ordering::Relaxed).wrapping_sub(self.received);
+        if bytes == 0 { (0, 0) } else { (messages, bytes) }
+    }
+}

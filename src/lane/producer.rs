@@ -1,0 +1,200 @@
+//! The sending end of a lane.
+
+use super::MAX_POSITION;
+use super::record::{self, Header};
+use crate::segment::lane_view::LaneView;
+use crate::sync::{AtomicU64, Ordering};
+
+/// The only producer of a lane. Whoever makes one owns the sender's seat.
+#[derive(Debug)]
+pub(crate) struct Producer<L> {
+    lane: L,
+    stamped: bool,
+    capacity: u64,
+    /// Where the next record goes: our own, never read back.
+    tail: u64,
+    /// Everything before it may be overwritten: the last checked value from the consumer.
+    head: u64,
+    sent: u64,
+    sent_bytes: u64,
+}
+
+/// Room found for one record. Nothing in the lane has changed yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reservation {
+    /// Position of the record's header, behind the padding.
+    at: u64,
+    /// Payload bytes that fit.
+    length: u64,
+}
+
+/// What [`Producer::reserve`] found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Room {
+    /// There is room.
+    Ready(Reservation),
+    /// None; there will be when the consumer has released everything before position `until`.
+    Full {
+        /// See [`Room::Full`].
+        until: u64,
+    },
+    /// The consumer's words are impossible.
+    Corrupt,
+}
+
+/// How hard to look for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// At `head`, which the consumer stores in batches: for spinning, so that the line with `read` stays
+    /// with the consumer and room comes in bulk.
+    Batched,
+    /// At `read` as well: whatever was released counts.
+    Exact,
+}
+
+impl<L: LaneView> Producer<L> {
+    /// Takes over the lane where its last producer left it, in whatever state that died.
+    ///
+    /// A producer may be killed between publishing and storing `tail`, and a wrap or a batch may publish
+    /// several records in between: so walk from `tail` over what is published, one capacity at most. `None`
+    /// if the words there are impossible.
+    pub(crate) fn take_over(lane: L, stamped: bool) -> Option<Producer<L>> {
+        let capacity = lane.capacity();
+        let control = lane.control();
+        let shared_tail = control.producer.tail.load(Ordering::Relaxed);
+        let read = control.consumer.read.load(Ordering::Acquire); // D
+        let mut sent = control.producer.sent.load(Ordering::Relaxed);
+        let sent_bytes = control.producer.sent_bytes.load(Ordering::Relaxed);
+        // The consumer may be past the shared tail by what was published and not recorded.
+        let mut tail = shared_tail;
+        if !tail.is_multiple_of(8) || !read.is_multiple_of(8) || tail.max(read) > MAX_POSITION {
+            return None;
+        }
+        loop {
+            let offset = tail & (capacity - 1);
+            let word = lane.header(tail).load(Ordering::Acquire);
+            let step = match record::decode(word) {
+                Header::Nothing => break,
+                Header::Padding(size) if size == capacity - offset && offset != 0 => size,
+                Header::Data(length) if record::size(length, stamped) <= capacity - offset => {
+                    sent = sent.wrapping_add(1);
+                    record::size(length, stamped)
+                }
+                _ => return None,
+            };
+            tail = tail.checked_add(step)?;
+            if tail - shared_tail > capacity {
+                return None;
+            }
+        }
+        if tail.checked_sub(read)? > capacity {
+            return None;
+        }
+        if tail == read {
+            // Empty: let the two counts agree again, whatever a death between two stores did to them.
+            sent = control.consumer.received.load(Ordering::Relaxed);
+        }
+        control.producer.tail.store(tail, Ordering::Relaxed);
+        control.producer.sent.store(sent, Ordering::Relaxed);
+        Some(Producer { lane, stamped, capacity, tail, head: read, sent, sent_bytes })
+    }
+
+    /// The lane.
+    pub(crate) fn lane(&self) -> &L {
+        &self.lane
+    }
+
+    /// Looks for room for a record of `length` payload bytes, which the caller has checked against the
+    /// channel's maximum.
+    #[inline]
+    pub(crate) fn reserve(&mut self, length: u64, look: Look) -> Room {
+        let size = record::size(length, self.stamped);
+        let to_end = self.capacity - (self.tail & (self.capacity - 1));
+        let padding = if size > to_end { to_end } else { 0 };
+        let at = self.tail + padding;
+        // Position of the terminator's end; must not reach the oldest record one lap later.
+        let end = at + size + record::HEADER;
+        if end - self.head > self.capacity {
+            if let Some(room) = self.refresh(end, look) {
+                return room;
+            }
+        }
+        Room::Ready(Reservation { at, length })
+    }
+
+    /// Looks at the consumer's words again. `None` when there is room now.
+    #[cold]
+    fn refresh(&mut self, end: u64, look: Look) -> Option<Room> {
+        let control = self.lane.control();
+        let batched = control.head.word.load(Ordering::Acquire); // D
+        let mut seen = batched;
+        if end.wrapping_sub(seen) > self.capacity && look == Look::Exact {
+            seen = control.consumer.read.load(Ordering::Acquire); // D
+        }
+        // `head` may lag behind what `read` told us before; anything outside [ours, tail] otherwise is a lie.
+        if seen < self.head && seen == batched && look == Look::Batched {
+            seen = self.head;
+        }
+        if seen < self.head || seen > self.tail || !seen.is_multiple_of(8) {
+            return Some(Room::Corrupt);
+        }
+        self.head = seen;
+        (end - seen > self.capacity).then(|| Room::Full { until: end - self.capacity })
+    }
+
+    /// Copies payload bytes into reserved room, `offset` bytes into the payload. The offset is a multiple
+    /// of 8 and the bytes end inside the reservation.
+    #[inline]
+    pub(crate) fn fill(&self, reservation: &Reservation, offset: u64, bytes: &[u8]) {
+        debug_assert!(offset + bytes.len() as u64 <= reservation.length);
+        self.lane.put(self.payload(reservation) + offset, bytes);
+    }
+
+    /// Position of the payload.
+    #[inline]
+    pub(crate) fn payload(&self, reservation: &Reservation) -> u64 {
+        reservation.at + record::payload_offset(self.stamped)
+    }
+
+    /// Publishes the record with its first `length` payload bytes, and with a stamp from `stamps` if the
+    /// lane is stamped.
+    ///
+    /// The stamp is taken after the payload was written and before the record is published: that is what the
+    /// total order rests on (see [`crate::merge`]).
+    #[inline]
+    pub(crate) fn commit(&mut self, reservation: Reservation, length: u64, stamps: &AtomicU64) {
+        debug_assert!(length <= reservation.length);
+        let Reservation { at, .. } = reservation;
+        let end = at + record::size(length, self.stamped);
+        self.lane.terminate(end);
+        if self.stamped {
+            let stamp = stamps.fetch_add(1, Ordering::AcqRel); // E, pairs with itself and with F in merge
+            self.lane.put_word(at + record::HEADER, stamp);
+        }
+        let word = record::data(length);
+        if at == self.tail {
+            self.lane.header(at).store(word, Ordering::Release); // A
+        } else {
+            // The padding publishes the record behind it, so that there is one moment, not two.
+            self.lane.header(at).store(word, Ordering::Relaxed);
+            let gap = record::padding(at - self.tail);
+            self.lane.header(self.tail).store(gap, Ordering::Release); // A
+        }
+        self.tail = end;
+        self.sent = self.sent.wrapping_add(1);
+        self.sent_bytes = self.sent_bytes.wrapping_add(length);
+        let line = &self.lane.control().producer;
+        line.tail.store(end, Ordering::Relaxed);
+        line.sent.store(self.sent, Ordering::Relaxed);
+        line.sent_bytes.store(self.sent_bytes, Ordering::Relaxed);
+    }
+
+    /// Messages and bytes of the lane that are not released yet, as far as the consumer's words can be
+    /// believed.
+    pub(crate) fn depth(&self) -> (u64, u64) {
+        let consumer = &self.lane.control().consumer;
+        let bytes = self.tail.saturating_sub(consumer.read.load(Ordering::Relaxed));
+        let messages = self.sent.wrapping_sub(consumer.received.load(Ordering::Relaxed));
+        if bytes == 0 { (0, 0) } else { (messages, bytes) }
+    }
+}

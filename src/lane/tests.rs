@@ -1,0 +1,1 @@
+//! Beside the code: see the property tests below.

@@ -1,0 +1,383 @@
+//! Which lane is next: many lanes, one order.
+//!
+//! # The total order
+//!
+//! A sender takes a stamp from one shared counter (`fetch_add`, E) after it has written its payload and before
+//! it publishes. The receiver delivers the smallest stamp among the heads of the lanes, after one more look at
+//! the lanes that seemed empty. To pay for that look once per burst and not once per message, it reads the
+//! counter first (c, Acquire, F), then looks at every lane once, and then delivers whatever it finds below c.
+//!
+//! *Why that is total and causal.* Let the sender of b know that send(a) returned. Then a was published before b
+//! took its stamp, so stamp(a) < stamp(b). Say b is delivered below the horizon c. Then the load of c saw b's
+//! increment or a later one; increments form one release sequence, so that load is ordered after b's increment
+//! and with it after the publication of a. The look comes after the load: it sees a, and a smaller stamp goes
+//! first. What the look did not see had not returned from send when c was read, so nothing below c can have
+//! begun after it. Stamps may be missing, of senders killed between stamp and publication; nobody waits for them.
+//!
+//! With one lane worth looking at there is nothing to merge: see its head first, then load the bitmap (G). If a in
+//! another lane came before this head, that lane's bit was set before a was published, and the load shows it.
+//!
+//! # Lanes worth looking at
+//!
+//! A sender sets its lane's bit (Release, H) after taking its seat and before its first record. Only the receiver
+//! clears it: seat free and lane empty, clear, full fence, look at both again, set it back if either changed.
+//! The bitmap is loaded after c, and again whenever nothing was found, so a lane with a message is never missed.
+//!
+//! | letter | where | order | pairs with |
+//! |---|---|---|---|
+//! | E | stamp `fetch_add` in [`crate::lane::Producer::commit`] | AcqRel | E of later senders, F |
+//! | F | counter load in [`Merge::next`] | Acquire | E |
+//! | G | bitmap load | Acquire | H |
+//! | H | [`show`], bit set by a sender at attach | Release | G |
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::lane::{Consumer, Found, Peek};
+use crate::segment::lane_view::LaneView;
+use crate::segment::layout::{Bitmap, MAX_SENDERS};
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Messages taken from one lane before the next has its turn, in per-sender order.
+const TURN: u32 = 32;
+
+/// The shared words that the merge reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<'a> {
+    /// Next stamp.
+    pub(crate) stamps: &'a AtomicU64,
+    /// Lanes worth looking at.
+    pub(crate) bitmap: &'a Bitmap,
+}
+
+/// How lanes are put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// There is one lane and no bitmap.
+    Single,
+    /// By stamps.
+    Total,
+    /// Round robin.
+    PerSender,
+}
+
+/// All lanes of a channel, seen as one.
+#[derive(Debug)]
+pub(crate) struct Merge<L> {
+    lanes: Vec<Consumer<L>>,
+    rule: Rule,
+    /// Lanes whose bit was set when the bitmap was last loaded.
+    active: Vec<u32>,
+    /// That bitmap, damaged lanes left out.
+    bits: [u64; 4],
+    /// Lanes given up.
+    corrupt: [u64; 4],
+    /// Heads already seen, by stamp.
+    heads: BinaryHeap<Reverse<(u64, u32)>>,
+    /// What was found at the head of each lane.
+    found: Vec<Option<Found>>,
+    /// Lane whose head was taken and whose next record was not looked at yet.
+    taken: Option<u32>,
+    /// Stamps below it may be delivered without another look.
+    horizon: u64,
+    /// Index into `active`, and what is left of its turn.
+    turn: (usize, u32),
+}
+
+/// What is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing, in any lane.
+    Empty,
+    /// This record of this lane.
+    Record(u32, Found),
+    /// This lane is damaged at this position. Reported once; the others go on.
+    Corrupt(u32, u64),
+}
+
+/// Sets a lane's bit: its sender has taken the seat.
+pub(crate) fn show(bitmap: &Bitmap, lane: u32) {
+    bitmap.words[lane as usize / 64].fetch_or(1 << (lane % 64), Ordering::Release); // H
+}
+
+impl<L: LaneView> Merge<L> {
+    /// Puts `lanes` together. For more than one, the bits of all lanes that may hold something are set
+    /// already.
+    pub(crate) fn new(lanes: Vec<Consumer<L>>, rule: Rule) -> Merge<L> {
+        assert!(!lanes.is_empty() && lanes.len() <= MAX_SENDERS as usize);
+        assert!(rule != Rule::Single || lanes.len() == 1);
+        let count = lanes.len();
+        Merge {
+            rule,
+            active: if rule == Rule::Single { vec![0] } else { Vec::with_capacity(count) },
+            bits: [0; 4],
+            corrupt: [0; 4],
+            heads: BinaryHeap::with_capacity(count),
+            found: vec![None; count],
+            taken: None,
+            horizon: 0,
+            turn: (0, TURN),
+            lanes,
+        }
+    }
+
+    /// The lane of that number.
+    pub(crate) fn lane(&self, lane: u32) -> &Consumer<L> {
+        &self.lanes[lane as usize]
+    }
+
+    /// All lanes.
+    pub(crate) fn lanes(&self) -> &[Consumer<L>] {
+        &self.lanes
+    }
+
+    /// Finds what is next without taking it: the same again until [`Merge::pass`].
+    #[inline]
+    pub(crate) fn next(&mut self, shared: Shared<'_>) -> Next {
+        match self.rule {
+            Rule::Single => self.next_single(),
+            Rule::Total => self.next_total(shared),
+            Rule::PerSender => self.next_in_turn(shared),
+        }
+    }
+
+    /// Takes what [`Merge::next`] found. It stays unreleased.
+    #[inline]
+    pub(crate) fn pass(&mut self, lane: u32, found: &Found) {
+        self.lanes[lane as usize].pass(found);
+        match self.rule {
+            Rule::Single => {}
+            Rule::Total => {
+                self.found[lane as usize] = None;
+                if self.heads.peek().is_some_and(|Reverse((_, top))| *top == lane) {
+                    self.heads.pop();
+                    self.taken = Some(lane);
+                }
+            }
+            Rule::PerSender => self.turn.1 = self.turn.1.saturating_sub(1),
+        }
+    }
+
+    /// Notes that everything passed in `lane` is about to be handed out.
+    #[inline]
+    pub(crate) fn give(&mut self, lane: u32) {
+        self.lanes[lane as usize].give();
+    }
+
+    /// Releases everything passed in `lane`; returns the position up to which it has room now.
+    #[inline]
+    pub(crate) fn release(&mut self, lane: u32) -> u64 {
+        self.lanes[lane as usize].release()
+    }
+
+    /// Forgets whatever was passed and not released, in all lanes.
+    pub(crate) fn rewind(&mut self) {
+        for lane in &mut self.lanes {
+            if lane.is_ahead() {
+                lane.rewind();
+            }
+        }
+        self.heads.clear();
+        self.found.fill(None);
+        self.taken = None;
+        self.horizon = 0;
+    }
+
+    #[inline]
+    fn next_single(&mut self) -> Next {
+        match self.lanes[0].peek() {
+            Peek::Record(found) => Next::Record(0, found),
+            Peek::Empty => Next::Empty,
+            Peek::Corrupt(position) => Next::Corrupt(0, position),
+        }
+    }
+
+    /// Looks at a lane whose head is not known. Returns its damage.
+    #[inline]
+    fn look(&mut self, lane: u32) -> Option<Next> {
+        match self.lanes[lane as usize].peek() {
+            Peek::Record(found) => {
+                self.found[lane as usize] = Some(found);
+                self.heads.push(Reverse((found.stamp, lane)));
+                None
+            }
+            Peek::Empty => None,
+            Peek::Corrupt(position) => Some(self.give_up(lane, position)),
+        }
+    }
+
+    #[cold]
+    fn give_up(&mut self, lane: u32, position: u64) -> Next {
+        self.corrupt[lane as usize / 64] |= 1 << (lane % 64);
+        self.leave_out(lane);
+        Next::Corrupt(lane, position)
+    }
+
+    fn leave_out(&mut self, lane: u32) {
+        self.bits[lane as usize / 64] &= !(1 << (lane % 64));
+        self.active.retain(|&other| other != lane);
+        self.turn = (0, TURN);
+    }
+
+    /// Loads the bitmap. True if it shows lanes that were not known.
+    ///
+    /// What was seen once stays seen: only this receiver may clear a bit.
+    #[inline]
+    fn load_bitmap(&mut self, bitmap: &Bitmap) -> bool {
+        let mut more = false;
+        for (index, word) in bitmap.words.iter().enumerate().take(self.lanes.len().div_ceil(64)) {
+            let new = word.load(Ordering::Acquire) & !self.corrupt[index] & !self.bits[index]; // G
+            if new != 0 {
+                self.bits[index] |= new;
+                more = true;
+            }
+        }
+        if more {
+            self.list_active();
+        }
+        more
+    }
+
+    #[cold]
+    fn list_active(&mut self) {
+        let bits = self.bits;
+        self.active.clear();
+        self.active.extend(
+            (0..self.lanes.len() as u32).filter(|&lane| bits[lane as usize / 64] >> (lane % 64) & 1 == 1),
+        );
+        self.turn = (0, TURN);
+    }
+
+    #[inline]
+    fn next_total(&mut self, shared: Shared<'_>) -> Next {
+        if let Some(lane) = self.taken.take() {
+            if let Some(damage) = self.look(lane) {
+                return damage;
+            }
+        }
+        if let Some(&Reverse((stamp, lane))) = self.heads.peek() {
+            if stamp < self.horizon {
+                return self.head(lane);
+            }
+        }
+        self.look_around(shared)
+    }
+
+    #[inline]
+    fn head(&self, lane: u32) -> Next {
+        Next::Record(lane, self.found[lane as usize].expect("a lane in `heads` has its head in `found`"))
+    }
+
+    /// Looks at every lane whose head is not known. Returns the first damage.
+    fn look_at_all(&mut self) -> Option<Next> {
+        for index in 0..self.active.len() {
+            let lane = self.active[index];
+            if self.found[lane as usize].is_none() {
+                let damage = self.look(lane);
+                if damage.is_some() {
+                    return damage;
+                }
+            }
+        }
+        None
+    }
+
+    /// Nothing is known below the horizon: looks at the lanes, and moves the horizon if there is more than one.
+    fn look_around(&mut self, shared: Shared<'_>) -> Next {
+        if self.heads.is_empty() {
+            // An idle poll touches the lanes only, not the counter that senders write.
+            if let Some(damage) = self.look_at_all() {
+                return damage;
+            }
+        }
+        if !self.load_bitmap(shared.bitmap) {
+            match self.active[..] {
+                _ if self.heads.is_empty() => return Next::Empty,
+                [only] => return self.head(only),
+                _ => {}
+            }
+        }
+        for _ in 0..2 {
+            let horizon = shared.stamps.load(Ordering::Acquire); // F
+            if let Some(&Reverse((stamp, lane))) = self.heads.peek() {
+                if stamp >= horizon {
+                    // The increment that gave this stamp precedes the publication that we have seen.
+                    self.heads.pop();
+                    self.found[lane as usize] = None;
+                    let position = self.lanes[lane as usize].condemn();
+                    return self.give_up(lane, position);
+                }
+            }
+            self.load_bitmap(shared.bitmap);
+            if let Some(damage) = self.look_at_all() {
+                return damage;
+            }
+            self.horizon = horizon;
+            match self.heads.peek() {
+                None => return Next::Empty,
+                Some(&Reverse((stamp, lane))) if stamp < horizon => return self.head(lane),
+                // Found by this look only: it is below the next counter.
+                Some(_) => {}
+            }
+        }
+        unreachable!("a head known before the counter was read is below it or condemned")
+    }
+
+    fn next_in_turn(&mut self, shared: Shared<'_>) -> Next {
+        // Bounded, so that a bitmap somebody plays with cannot keep us here.
+        for _ in 0..self.lanes.len() + 2 {
+            let mut more = false;
+            // One step more than lanes: the first may only end a turn that is used up.
+            for _ in 0..=self.active.len() {
+                let Some(&lane) = self.active.get(self.turn.0) else { break };
+                if self.turn.1 > 0 {
+                    match self.lanes[lane as usize].peek() {
+                        Peek::Record(found) => return Next::Record(lane, found),
+                        Peek::Empty => {}
+                        Peek::Corrupt(position) => return self.give_up(lane, position),
+                    }
+                }
+                self.turn = (self.turn.0 + 1, TURN);
+                if self.turn.0 == self.active.len() {
+                    // New lanes are looked for once a round: busy ones cannot starve them.
+                    self.turn.0 = 0;
+                    more = self.load_bitmap(shared.bitmap);
+                    if more {
+                        break;
+                    }
+                }
+            }
+            if !more && !self.load_bitmap(shared.bitmap) {
+                return Next::Empty;
+            }
+        }
+        Next::Empty
+    }
+
+    /// Takes lanes off the bitmap whose sender has gone and that are drained.
+    ///
+    /// `free` asks the kernel whether a seat is free, at the moment of the call.
+    pub(crate) fn retire(&mut self, bitmap: &Bitmap, mut free: impl FnMut(u32) -> bool) {
+        if self.rule == Rule::Single {
+            return;
+        }
+        let candidates = self.active.clone();
+        for lane in candidates {
+            let known = self.found[lane as usize].is_some();
+            if known || !self.lanes[lane as usize].is_drained() || !free(lane) {
+                continue;
+            }
+            let (word, bit) = (&bitmap.words[lane as usize / 64], 1 << (lane % 64));
+            word.fetch_and(!bit, Ordering::AcqRel);
+            fence(Ordering::SeqCst);
+            if !free(lane) || !self.lanes[lane as usize].is_drained() {
+                word.fetch_or(bit, Ordering::AcqRel);
+            } else {
+                if self.taken == Some(lane) {
+                    self.taken = None;
+                }
+                self.leave_out(lane);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A channel's segment after its header was checked: the one decoding place for the shape of a channel.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::lane_view::LaneMap;
+use super::layout::{
+    FLAG_ANONYMOUS, FLAG_HUGE, FLAG_PERSISTENT, FLAG_SPSC, FLAG_TOTAL, FLAGS_KNOWN, Geometry, Header,
+    LAYOUT_VERSION, MAGIC, MAX_NAME, SeatEntry, VERSION_WORD, is_channel_size,
+};
+use super::region::Region;
+
+/// A mapped channel whose header passed every check. Keeps the segment mapped; clones share it.
+///
+/// All numbers were read once, checked against the kernel's size of the segment, and are private since.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    region: Arc<Region>,
+    geometry: Geometry,
+    flags: u64,
+    max_message: u64,
+    name: String,
+}
+
+/// What the first words of a segment say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unready {
+    /// A channel that somebody is making, or died making.
+    HalfMade,
+    /// No channel of ours: the reason.
+    Foreign(String),
+    /// A channel of ours with an impossible header: the reason.
+    Damaged(String),
+}
+
+/// What creation writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) geometry: Geometry,
+    pub(crate) flags: u64,
+    pub(crate) max_message: u64,
+    pub(crate) name: String,
+    pub(crate) created: u64,
+    pub(crate) creator: u64,
+}
+
+/// Whether the segment is ready, without believing anything else in it.
+pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
+    let size = region.len();
+    if size < size_of::<Header>() as u64 {
+        return Err(Unready::Foreign(format!("its {size} bytes hold no channel header")));
+    }
+    let birth = &region.at::<Header>(0).birth;
+    match birth.magic.load(Ordering::Acquire) {
+        // I, pairs with J: the header is complete behind the magic
+        MAGIC => Ok(()),
+        0 if is_channel_size(size) => Err(Unready::HalfMade),
+        0 => Err(Unready::Foreign(format!("{size} bytes that begin with zeros are no channel"))),
+        other => {
+            let bytes = other.to_le_bytes();
+            let text = bytes.escape_ascii();
+            Err(Unready::Foreign(format!("it begins with \"{text}\", not with the mark of a channel")))
+        }
+    }
+}
+
+impl View {
+    /// Checks the header of a ready channel.
+    pub(crate) fn open(region: Arc<Region>) -> Result<View, Unready> {
+        probe(&region)?;
+        let header = region.at::<Header>(0);
+        let birth = &header.birth;
+        let version = birth.version.load(Ordering::Relaxed);
+        if version != VERSION_WORD {
+            let (found, order) = (version >> 32, version as u32);
+            return Err(Unready::Foreign(format!(
+                "it has layout version {found} (byte order mark {order:#x}), this program speaks {LAYOUT_VERSION}"
+            )));
+        }
+        let flags = birth.flags.load(Ordering::Relaxed);
+        let senders = birth.senders.load(Ordering::Relaxed);
+        let capacity = birth.capacity.load(Ordering::Relaxed);
+        let max_message = birth.max_message.load(Ordering::Relaxed);
+        let damaged = |what: &str, value: u64| Unready::Damaged(format!("{what} {value} in its header"));
+        let geometry = Geometry::new(senders, capacity)
+            .filter(|shape| shape.total() == region.len())
+            .ok_or_else(|| {
+                Unready::Damaged(format!(
+                    "{senders} lanes of {capacity} bytes in its header do not make {} bytes",
+                    region.len()
+                ))
+            })?;
+        if flags & !FLAGS_KNOWN != 0 || (flags & FLAG_SPSC != 0 && senders != 1) {
+            return Err(damaged("impossible flags", flags));
+        }
+        if max_message > geometry.largest_message() {
+            return Err(damaged("impossible largest message", max_message));
+        }
+        let name = read_name(header).ok_or_else(|| {
+            damaged("impossible name of length", header.name.length.load(Ordering::Relaxed))
+        })?;
+        Ok(View { geometry, flags, max_message, name, region })
+    }
+
+    /// Writes the header into a fresh segment that fits the plan, the magic last.
+    ///
+    /// Only under the initialiser semaphore.
+    pub(crate) fn create(region: Arc<Region>, plan: Plan) -> View {
+        assert_eq!(region.len(), plan.geometry.total());
+        let header = region.at::<Header>(0);
+        let birth = &header.birth;
+        birth.version.store(VERSION_WORD, Ordering::Relaxed);
+        birth.flags.store(plan.flags, Ordering::Relaxed);
+        birth.senders.store(plan.geometry.senders().into(), Ordering::Relaxed);
+        birth.capacity.store(plan.geometry.capacity(), Ordering::Relaxed);
+        birth.max_message.store(plan.max_message, Ordering::Relaxed);
+        birth.created.store(plan.created, Ordering::Relaxed);
+        birth.creator.store(plan.creator, Ordering::Relaxed);
+        write_name(header, &plan.name);
+        birth.magic.store(MAGIC, Ordering::Release); // J
+        View {
+            geometry: plan.geometry,
+            flags: plan.flags,
+            max_message: plan.max_message,
+            name: plan.name,
+            region,
+        }
+    }
+
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.region.at(0)
+    }
+
+    /// Entry of seat `index`: 0 is the receiver's, 1 + lane a sender's.
+    pub(crate) fn seat(&self, index: u32) -> &SeatEntry {
+        self.region.at(self.geometry.seat(index))
+    }
+
+    pub(crate) fn lane(&self, lane: u32) -> LaneMap {
+        LaneMap::new(&self.region, self.geometry, lane)
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(crate) fn max_message(&self) -> u64 {
+        self.max_message
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn is_spsc(&self) -> bool {
+        self.flags & FLAG_SPSC != 0
+    }
+
+    pub(crate) fn is_total(&self) -> bool {
+        self.flags & FLAG_TOTAL != 0
+    }
+
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.flags & FLAG_PERSISTENT != 0
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.flags & FLAG_ANONYMOUS != 0
+    }
+
+    pub(crate) fn is_huge(&self) -> bool {
+        self.flags & FLAG_HUGE != 0
+    }
+
+    /// Whether records carry stamps: only where there can be several lanes to put in order.
+    pub(crate) fn is_stamped(&self) -> bool {
+        self.is_total() && !self.is_spsc()
+    }
+}
+
+fn read_name(header: &Header) -> Option<String> {
+    let length = usize::try_from(header.name.length.load(Ordering::Relaxed)).ok()?;
+    if length > MAX_NAME {
+        return None;
+    }
+    let mut bytes = [0; MAX_NAME];
+    for (chunk, word) in bytes.chunks_mut(8).zip(&header.name.bytes) {
+        chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+    }
+    String::from_utf8(bytes[..length].to_vec()).ok()
+}
+
+fn write_name(header: &Header, name: &str) {
+    assert!(name.len() <= MAX_NAME);
+    let mut bytes = [0; MAX_NAME];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    for (chunk, word) in bytes.chunks(8).zip(&header.name.bytes) {
+        let word_bytes = chunk.try_into().expect("chunks of 8");
+        word.store(u64::from_le_bytes(word_bytes), Ordering::Relaxed);
+    }
+    header.name.length.store(name.len() as u64, Ordering::Relaxed);
+}
