@@ -48,6 +48,9 @@ pub(crate) mod wait;
 mod error;
 mod sys;
 
+#[cfg(all(test, loom))]
+mod model_tests;
+
 #[cfg(not(loom))]
 mod channel;
 pub mod segment;
@@ -64,3 +67,8 @@ pub use error::{
 };
 pub use sys::Errno;
 pub use wait::WaitStrategy;
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,7 +44,9 @@ pub(crate) mod layout;
 mod mapping;
 mod raw;
 pub(crate) mod region;
+#[cfg(not(loom))]
 pub(crate) mod seat;
+#[cfg(not(loom))]
 pub(crate) mod view;
 
 pub use error::SegmentError;

@@ -302,7 +302,7 @@ mod tests {
         assert!(fresh.ctime > 0 && !fresh.dest && !fresh.locked);
 
         let attached = attach(segment.0, Access::ReadWrite).unwrap();
-        assert_eq!((attached.stat().nattch, attached.stat().lpid), (1, me));
+        assert_eq!((attached.stat.nattch, attached.stat.lpid), (1, me));
         set_permissions(segment.0, fresh.uid, fresh.gid, 0o640).unwrap();
         assert_eq!(stat(segment.0).unwrap().mode, 0o640);
     }

@@ -1,0 +1,550 @@
+//! The algorithms under loom: every interleaving, every value a weak memory may give a load.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib model_tests`.
+//!
+//! The code under test is the shipped code; only the atomics, the lane's memory ([`ModelLane`], which reports
+//! unordered accesses to payload words) and the semaphore ([`ModelPark`]) have twins. The twin of the semaphore never
+//! times out, so a lost wake-up is a deadlock, which loom reports. Threads look a bounded number of times instead of
+//! spinning, and what is left is received after they have ended.
+//!
+//! The larger models bound the number of preemptions ([`bounded`]); the others are exhaustive.
+
+use core::time::Duration;
+
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use crate::lane::{Consumer, Found, Look, Peek, Producer, Room};
+use crate::merge::{self, Merge, Next, Rule, Shared};
+use crate::segment::lane_view::{LaneView, ModelLane};
+use crate::segment::layout::Bitmap;
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::Errno;
+use crate::wait::{self, Barrier, Park, Slept, Unparked};
+
+/// Explores all executions with at most `preemptions` involuntary switches.
+fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+/// A semaphore without time.
+#[derive(Debug, Default)]
+struct ModelPark {
+    units: Mutex<u32>,
+    posted: Condvar,
+}
+
+impl Park for ModelPark {
+    fn park(&self, _limit: Duration) -> Unparked {
+        let mut units = self.units.lock().unwrap();
+        while *units == 0 {
+            units = self.posted.wait(units).unwrap();
+        }
+        *units -= 1;
+        Unparked::Unit
+    }
+
+    fn unpark(&self) -> Result<(), Errno> {
+        *self.units.lock().unwrap() += 1;
+        self.posted.notify_one();
+        Ok(())
+    }
+}
+
+/// A bell as it lies in the segment.
+#[derive(Debug, Default)]
+struct Bell {
+    number: AtomicU64,
+    real_fences: AtomicU64,
+    park: ModelPark,
+}
+
+impl Bell {
+    fn ring(&self, worth: impl FnOnce() -> bool) {
+        wait::ring(&self.number, &Barrier::REAL, &self.real_fences, worth, &self.park).unwrap();
+    }
+
+    fn sleep<T>(&self, look: impl FnOnce() -> Option<T>) -> Slept<T> {
+        wait::sleep(&self.number, &Barrier::REAL, &self.real_fences, &self.park, wait::CEILING, look)
+    }
+}
+
+/// A message of `words` equal words.
+fn payload(value: u64, words: usize) -> Vec<u8> {
+    value.to_ne_bytes().repeat(words)
+}
+
+/// Sends, or reports that there is no room.
+fn try_send(to: &mut Producer<ModelLane>, bytes: &[u8], look: Look, stamps: &AtomicU64) -> bool {
+    match to.reserve(bytes.len() as u64, look) {
+        Room::Ready(room) => {
+            to.fill(&room, 0, bytes);
+            to.commit(room, bytes.len() as u64, stamps);
+            true
+        }
+        Room::Full { .. } => false,
+        Room::Corrupt => panic!("the consumer's words are taken for impossible"),
+    }
+}
+
+/// Copies a record out and checks that it is whole.
+fn copy(lane: &ModelLane, found: &Found) -> u64 {
+    let mut bytes = vec![0; found.length as usize];
+    lane.get(found.payload, &mut bytes);
+    let value = u64::from_ne_bytes(bytes[..8].try_into().unwrap());
+    assert_eq!(bytes, payload(value, bytes.len() / 8));
+    value
+}
+
+/// Receives one message if there is one.
+fn try_recv(from: &mut Consumer<ModelLane>) -> Option<u64> {
+    match from.peek() {
+        Peek::Record(found) => {
+            let value = copy(from.lane(), &found);
+            from.pass(&found);
+            from.give();
+            from.release();
+            Some(value)
+        }
+        Peek::Empty => None,
+        Peek::Corrupt(position) => panic!("corrupt at {position}"),
+    }
+}
+
+/// Takes one message of many lanes if there is one: its lane and value.
+fn try_merge(from: &mut Merge<ModelLane>, stamps: &AtomicU64, bitmap: &Bitmap) -> Option<(u32, u64)> {
+    match from.next(Shared { stamps, bitmap }) {
+        Next::Record(lane, found) => {
+            let value = copy(from.lane(lane).lane(), &found);
+            from.pass(lane, &found);
+            from.give(lane);
+            from.release(lane);
+            Some((lane, value))
+        }
+        Next::Empty => None,
+        Next::Corrupt(lane, position) => panic!("lane {lane} corrupt at {position}"),
+    }
+}
+
+fn producer(lane: &ModelLane, stamped: bool) -> Producer<ModelLane> {
+    Producer::take_over(lane.clone(), stamped).expect("an honest lane")
+}
+
+fn consumer(lane: &ModelLane, stamped: bool) -> Consumer<ModelLane> {
+    Consumer::take_over(lane.clone(), stamped, lane.capacity() / 2 - 16)
+}
+
+/// One lane of the smallest size, moved on by `warm` records of one word; then `words[i]` words each are sent while
+/// the other side receives. How many come through depends on the room; they must be the first ones, whole.
+fn one_lane(warm: u64, words: [usize; 3], look: Look) {
+    let lane = ModelLane::new(64);
+    let stamps = AtomicU64::new(0);
+    let mut tx = producer(&lane, false);
+    let mut rx = consumer(&lane, false);
+    for value in 0..warm {
+        assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, &stamps));
+        assert_eq!(try_recv(&mut rx), Some(value));
+    }
+    let sender = thread::spawn(move || {
+        let mut sent = 0;
+        for (index, words) in words.into_iter().enumerate() {
+            if !try_send(&mut tx, &payload(100 + index as u64, words), look, &stamps) {
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    });
+    let mut received = 0;
+    for _ in 0..3 {
+        if let Some(value) = try_recv(&mut rx) {
+            assert_eq!(value, 100 + received);
+            received += 1;
+        }
+    }
+    let sent = sender.join().unwrap();
+    while let Some(value) = try_recv(&mut rx) {
+        assert_eq!(value, 100 + received);
+        received += 1;
+    }
+    assert_eq!(sent, received);
+}
+
+#[test]
+fn one_lane_from_its_beginning() {
+    loom::model(|| one_lane(0, [1, 2, 1], Look::Exact));
+}
+
+#[test]
+fn one_lane_whose_terminator_wraps() {
+    loom::model(|| one_lane(2, [1, 1, 2], Look::Exact));
+}
+
+#[test]
+fn one_lane_with_padding() {
+    loom::model(|| one_lane(3, [2, 1, 2], Look::Exact));
+}
+
+#[test]
+fn one_lane_with_room_given_back_in_bulk() {
+    loom::model(|| one_lane(3, [2, 1, 2], Look::Batched));
+}
+
+/// The sender of b sends only if it has seen that send(a) returned; a third lane (the last) may hold something
+/// that keeps the receiver busy.
+fn known_send(lanes: usize, busy: bool, late_bits: bool) {
+    let shared = Arc::new((AtomicU64::new(0), Bitmap::default(), AtomicU64::new(0)));
+    let lane: Vec<_> = (0..lanes).map(|_| ModelLane::new(64)).collect();
+    if busy {
+        merge::show(&shared.1, lanes as u32 - 1);
+        let mut tx = producer(&lane[lanes - 1], true);
+        assert!(try_send(&mut tx, &payload(7, 1), Look::Exact, &shared.0));
+    }
+    if !late_bits {
+        merge::show(&shared.1, 0);
+        merge::show(&shared.1, 1);
+    }
+    let mut rx = Merge::new(lane.iter().map(|lane| consumer(lane, true)).collect(), Rule::Total);
+    let a = {
+        let (shared, lane) = (Arc::clone(&shared), lane[0].clone());
+        thread::spawn(move || {
+            let (stamps, bitmap, returned) = &*shared;
+            if late_bits {
+                merge::show(bitmap, 0);
+            }
+            let mut tx = producer(&lane, true);
+            assert!(try_send(&mut tx, &payload(1, 1), Look::Exact, stamps));
+            returned.store(1, Ordering::Release);
+        })
+    };
+    let b = {
+        let (shared, lane) = (Arc::clone(&shared), lane[1].clone());
+        thread::spawn(move || {
+            let (stamps, bitmap, returned) = &*shared;
+            if late_bits {
+                merge::show(bitmap, 1);
+            }
+            let mut tx = producer(&lane, true);
+            let known = returned.load(Ordering::Acquire) == 1;
+            known && try_send(&mut tx, &payload(2, 1), Look::Exact, stamps)
+        })
+    };
+    let mut order = Vec::new();
+    for _ in 0..2 {
+        order.extend(try_merge(&mut rx, &shared.0, &shared.1));
+    }
+    a.join().unwrap();
+    let sent = b.join().unwrap();
+    while let Some(message) = try_merge(&mut rx, &shared.0, &shared.1) {
+        order.push(message);
+    }
+    let mut expected = vec![(0, 1)];
+    expected.extend(sent.then_some((1, 2)));
+    order.retain(|&(_, value)| value != 7);
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn a_known_send_comes_first() {
+    bounded(3, || known_send(2, false, false));
+}
+
+#[test]
+fn a_known_send_comes_first_though_its_bit_is_late() {
+    bounded(3, || known_send(2, false, true));
+}
+
+#[test]
+fn a_known_send_comes_first_behind_others() {
+    bounded(3, || known_send(3, true, false));
+}
+
+/// A receiver that sleeps for `senders` publishers of one lane each, which send `messages` each and ring.
+fn sleeping_receiver(senders: usize, messages: u64) {
+    let shared = Arc::new((AtomicU64::new(0), Bitmap::default(), Bell::default()));
+    let lanes: Vec<_> = (0..senders).map(|_| ModelLane::new(64)).collect();
+    let mut rx = Merge::new(lanes.iter().map(|lane| consumer(lane, true)).collect(), Rule::Total);
+    let threads: Vec<_> = (0..senders)
+        .map(|index| {
+            let (shared, lane) = (Arc::clone(&shared), lanes[index].clone());
+            thread::spawn(move || {
+                let (stamps, bitmap, bell) = &*shared;
+                merge::show(bitmap, index as u32);
+                let mut tx = producer(&lane, true);
+                for value in 0..messages {
+                    assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, stamps));
+                    bell.ring(|| true);
+                }
+            })
+        })
+        .collect();
+    let (stamps, bitmap, bell) = &*shared;
+    let mut next = vec![0; senders];
+    while next.iter().sum::<u64>() < messages * senders as u64 {
+        let taken = try_merge(&mut rx, stamps, bitmap).or_else(|| {
+            match bell.sleep(|| try_merge(&mut rx, stamps, bitmap)) {
+                Slept::Found(message) => Some(message),
+                Slept::Woken { rung: true } => None,
+                other => panic!("{other:?} where nobody dies and nothing times out"),
+            }
+        });
+        if let Some((lane, value)) = taken {
+            assert_eq!(value, next[lane as usize]);
+            next[lane as usize] += 1;
+        }
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_sleeping_receiver_is_woken() {
+    bounded(3, || sleeping_receiver(1, 2));
+}
+
+#[test]
+fn a_sleeping_receiver_is_woken_by_either_of_two() {
+    bounded(2, || sleeping_receiver(2, 1));
+}
+
+/// A sender that sleeps for room, in a full lane, against a receiver that releases record by record.
+fn sleeping_sender() {
+    let shared = Arc::new((AtomicU64::new(0), Bell::default()));
+    let lane = ModelLane::new(64);
+    let mut tx = producer(&lane, false);
+    let mut rx = consumer(&lane, false);
+    for value in 0..3 {
+        assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, &shared.0));
+    }
+    // Left by an earlier wait for more room that was given up.
+    lane.control().room.want.store(1 << 20, Ordering::Relaxed);
+    let sender = {
+        let (shared, lane) = (Arc::clone(&shared), lane.clone());
+        thread::spawn(move || {
+            let (stamps, bell) = &*shared;
+            let bytes = payload(3, 2);
+            // As the channel does: look, note what is wanted, sleep unless a look finds it.
+            while !try_send(&mut tx, &bytes, Look::Exact, stamps) {
+                let until = match tx.reserve(bytes.len() as u64, Look::Exact) {
+                    Room::Full { until } => until,
+                    _ => continue,
+                };
+                lane.control().room.want.store(until, Ordering::Relaxed);
+                let slept = bell.sleep(|| try_send(&mut tx, &bytes, Look::Exact, stamps).then_some(()));
+                match slept {
+                    Slept::Found(()) => break,
+                    Slept::Woken { rung: true } => {}
+                    other => panic!("{other:?} where nobody dies and nothing times out"),
+                }
+            }
+        })
+    };
+    let mut next = 0;
+    for _ in 0..3 {
+        let Peek::Record(found) = rx.peek() else { panic!("three were there from the beginning") };
+        assert_eq!(copy(&lane, &found), next);
+        next += 1;
+        rx.pass(&found);
+        rx.give();
+        let upto = rx.release();
+        shared.1.ring(|| upto >= lane.control().room.want.load(Ordering::Relaxed));
+    }
+    sender.join().unwrap();
+    assert_eq!(try_recv(&mut rx), Some(3));
+}
+
+#[test]
+fn a_sleeping_sender_is_woken() {
+    bounded(3, sleeping_sender);
+}
+
+/// A producer died between the publication and its own words; the successor starts while the consumer runs.
+#[test]
+fn a_dead_senders_lane_goes_on() {
+    bounded(3, || {
+        let lane = ModelLane::new(64);
+        let stamps = AtomicU64::new(0);
+        let mut dead = producer(&lane, false);
+        let mut rx = consumer(&lane, false);
+        for value in 0..2 {
+            assert!(try_send(&mut dead, &payload(value, 1), Look::Exact, &stamps));
+        }
+        assert_eq!(try_recv(&mut rx), Some(0));
+        let successor = {
+            let lane = lane.clone();
+            thread::spawn(move || {
+                let tail = lane.control().producer.tail.load(Ordering::Relaxed);
+                assert!(try_send(&mut dead, &payload(2, 1), Look::Exact, &stamps));
+                drop(dead);
+                lane.control().producer.tail.store(tail, Ordering::Relaxed);
+                // With all three unreleased there is no room; with one of them released there is.
+                try_send(&mut producer(&lane, false), &payload(3, 1), Look::Exact, &stamps)
+            })
+        };
+        let mut next = 1;
+        for _ in 0..2 {
+            if let Some(value) = try_recv(&mut rx) {
+                assert_eq!(value, next);
+                next += 1;
+            }
+        }
+        let sent = successor.join().unwrap();
+        while let Some(value) = try_recv(&mut rx) {
+            assert_eq!(value, next);
+            next += 1;
+        }
+        assert_eq!(next, if sent { 4 } else { 3 });
+    });
+}
+
+/// The room that a takeover of the sender's end counts on was really given back.
+#[test]
+fn a_new_sender_overwrites_only_what_was_released() {
+    loom::model(|| {
+        let lane = ModelLane::new(64);
+        let stamps = AtomicU64::new(0);
+        let mut dead = producer(&lane, false);
+        let mut rx = consumer(&lane, false);
+        for value in 0..3 {
+            assert!(try_send(&mut dead, &payload(value, 1), Look::Exact, &stamps));
+        }
+        drop(dead);
+        let successor = {
+            let lane = lane.clone();
+            thread::spawn(move || {
+                let mut tx = producer(&lane, false);
+                (3..5)
+                    .take_while(|&value| try_send(&mut tx, &payload(value, 1), Look::Batched, &stamps))
+                    .count()
+            })
+        };
+        for value in 0..3 {
+            assert_eq!(try_recv(&mut rx), Some(value));
+        }
+        let sent = successor.join().unwrap() as u64;
+        for value in 0..sent {
+            assert_eq!(try_recv(&mut rx), Some(3 + value));
+        }
+        assert_eq!(try_recv(&mut rx), None);
+    });
+}
+
+/// A receiver died after reading; its successor gives the room back while the sender runs.
+#[test]
+fn a_dead_receivers_lane_goes_on() {
+    loom::model(|| {
+        let lane = ModelLane::new(64);
+        let stamps = AtomicU64::new(0);
+        let mut tx = producer(&lane, false);
+        for value in 0..3 {
+            assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, &stamps));
+        }
+        let receivers = {
+            let lane = lane.clone();
+            thread::spawn(move || {
+                // The first one's life, seen by its successor through the kernel: here by a join.
+                let first = {
+                    let lane = lane.clone();
+                    thread::spawn(move || {
+                        let mut first = consumer(&lane, false);
+                        assert_eq!(try_recv(&mut first), Some(0));
+                        // Given, and not released.
+                        let Peek::Record(found) = first.peek() else { panic!("two are left") };
+                        first.pass(&found);
+                        first.give();
+                    })
+                };
+                first.join().unwrap();
+                let mut second = consumer(&lane, false);
+                let Peek::Record(found) = second.peek() else { panic!("two are left") };
+                assert!(found.redelivered);
+                assert_eq!(try_recv(&mut second), Some(1));
+                second
+            })
+        };
+        let sent = try_send(&mut tx, &payload(3, 1), Look::Batched, &stamps);
+        let mut rx = receivers.join().unwrap();
+        assert_eq!(try_recv(&mut rx), Some(2));
+        assert_eq!(try_recv(&mut rx), sent.then_some(3));
+    });
+}
+
+/// A sender sends, dies before it rings, and the kernel frees its seat and posts its will; the receiver reads the
+/// seat as free and looks once more.
+#[test]
+fn the_last_message_of_a_dead_sender_is_received() {
+    bounded(3, || {
+        let shared = Arc::new((AtomicU64::new(0), Bell::default(), AtomicU64::new(1)));
+        let lane = ModelLane::new(64);
+        let mut rx = consumer(&lane, false);
+        let sender = {
+            let (shared, lane) = (Arc::clone(&shared), lane.clone());
+            thread::spawn(move || {
+                let (stamps, bell, alive) = &*shared;
+                let mut tx = producer(&lane, false);
+                assert!(try_send(&mut tx, &payload(0, 1), Look::Exact, stamps));
+                bell.ring(|| true);
+                assert!(try_send(&mut tx, &payload(1, 1), Look::Exact, stamps));
+                alive.store(0, Ordering::Release);
+                bell.park.unpark().unwrap();
+            })
+        };
+        let (_, bell, alive) = &*shared;
+        let mut received = Vec::new();
+        loop {
+            if let Some(value) = try_recv(&mut rx) {
+                received.push(value);
+                continue;
+            }
+            match bell.sleep(|| try_recv(&mut rx)) {
+                Slept::Found(value) => received.push(value),
+                // Who is gone is asked only when nobody rang.
+                Slept::Woken { rung: true } => {}
+                Slept::Woken { rung: false } => {
+                    if alive.load(Ordering::Acquire) == 0 {
+                        received.extend(try_recv(&mut rx));
+                        if received.len() != 1 {
+                            break;
+                        }
+                    }
+                }
+                other => panic!("{other:?} where nothing times out"),
+            }
+        }
+        sender.join().unwrap();
+        assert_eq!(received, [0, 1]);
+    });
+}
+
+/// A lane is taken off the bitmap while its seat is taken again.
+#[test]
+fn a_lane_that_is_taken_again_is_not_left_out() {
+    bounded(3, || {
+        let shared = Arc::new((AtomicU64::new(0), Bitmap::default(), AtomicU64::new(0)));
+        let lane = ModelLane::new(64);
+        let other = ModelLane::new(64);
+        merge::show(&shared.1, 0);
+        let mut rx = Merge::new(vec![consumer(&lane, true), consumer(&other, true)], Rule::Total);
+        let sender = {
+            let (shared, lane) = (Arc::clone(&shared), lane.clone());
+            thread::spawn(move || {
+                let (stamps, bitmap, alive) = &*shared;
+                alive.store(1, Ordering::Relaxed);
+                merge::show(bitmap, 0);
+                assert!(try_send(&mut producer(&lane, true), &payload(5, 1), Look::Exact, stamps));
+                // Dies at once: nobody will set the bit again.
+                alive.store(0, Ordering::Release);
+            })
+        };
+        let (stamps, bitmap, alive) = &*shared;
+        let mut received = try_merge(&mut rx, stamps, bitmap);
+        rx.retire(bitmap, |lane| lane == 0 && alive.load(Ordering::Acquire) == 0);
+        sender.join().unwrap();
+        received = received.or_else(|| try_merge(&mut rx, stamps, bitmap));
+        assert_eq!(received, Some((0, 5)));
+    });
+}
