@@ -39,6 +39,9 @@
 
 #![cfg_attr(loom, allow(dead_code, unused_imports, unreachable_pub, missing_docs))]
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("sysring needs Linux on a 64-bit processor");
+
 pub(crate) mod sync;
 
 pub(crate) mod lane;

@@ -250,15 +250,15 @@ impl<L: LaneView> Merge<L> {
 
     #[inline]
     fn next_total(&mut self, shared: Shared<'_>) -> Next {
-        if let Some(lane) = self.taken.take() {
-            if let Some(damage) = self.look(lane) {
-                return damage;
-            }
+        if let Some(lane) = self.taken.take()
+            && let Some(damage) = self.look(lane)
+        {
+            return damage;
         }
-        if let Some(&Reverse((stamp, lane))) = self.heads.peek() {
-            if stamp < self.horizon {
-                return self.head(lane);
-            }
+        if let Some(&Reverse((stamp, lane))) = self.heads.peek()
+            && stamp < self.horizon
+        {
+            return self.head(lane);
         }
         self.look_around(shared)
     }
@@ -299,14 +299,14 @@ impl<L: LaneView> Merge<L> {
         }
         for _ in 0..2 {
             let horizon = shared.stamps.load(Ordering::Acquire); // F
-            if let Some(&Reverse((stamp, lane))) = self.heads.peek() {
-                if stamp >= horizon {
-                    // The increment that gave this stamp precedes the publication that we have seen.
-                    self.heads.pop();
-                    self.found[lane as usize] = None;
-                    let position = self.lanes[lane as usize].condemn();
-                    return self.give_up(lane, position);
-                }
+            if let Some(&Reverse((stamp, lane))) = self.heads.peek()
+                && stamp >= horizon
+            {
+                // The increment that gave this stamp precedes the publication that we have seen.
+                self.heads.pop();
+                self.found[lane as usize] = None;
+                let position = self.lanes[lane as usize].condemn();
+                return self.give_up(lane, position);
             }
             self.load_bitmap(shared.bitmap);
             if let Some(damage) = self.look_at_all() {

@@ -132,11 +132,11 @@ fn make_segment(
         Err(Errno::EEXIST) => return Err(fail("shmget", Errno::EEXIST)),
         Err(_) => shm::get(key, size, flags).map_err(|errno| fail("shmget", errno))?,
     };
-    if builder.lock {
-        if let Err(errno) = shm::lock(id) {
-            let _ = shm::remove(id);
-            return Err(fail("shmctl(SHM_LOCK)", errno));
-        }
+    if builder.lock
+        && let Err(errno) = shm::lock(id)
+    {
+        let _ = shm::remove(id);
+        return Err(fail("shmctl(SHM_LOCK)", errno));
     }
     Ok(id)
 }
@@ -200,7 +200,7 @@ impl Attempt<'_> {
             if by_key {
                 Ok(Step::Again)
             } else {
-                Err(self.error(OpenErrorKind::Removed, "there is no such segment, or it was removed"))
+                Err(missing(self.address))
             }
         };
         let stat = match shm::stat(id) {
@@ -359,12 +359,22 @@ impl Attempt<'_> {
     }
 }
 
-/// Removes a segment and its set. Whoever sees the removed mark may do it, so failures mean that it is done.
+/// Removes a segment and its set, if that is really its own. Whoever sees the removed mark may do it, so
+/// failures mean that it is done.
 pub(super) fn remove_all(id: i32, set: Option<i32>) {
     let _ = shm::remove(id);
-    if let Some(set) = set {
+    remove_set(id, set);
+}
+
+fn remove_set(id: i32, set: Option<i32>) {
+    if let Some(set) = set.filter(|&set| seat::is_marked_for(set, id)) {
         let _ = sem::remove(set);
     }
+}
+
+/// There is nothing under an id.
+pub(super) fn missing(address: &impl core::fmt::Display) -> OpenError {
+    OpenError::new(OpenErrorKind::NotFound, address, "there is no such segment, or it was removed")
 }
 
 /// Removes what is at `address`: mark, segment, set.
@@ -372,9 +382,14 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     let fail = |call, errno| OpenError::system(address, call, errno);
     let target = address.target()?;
     let id = segment_of(&target).map_err(|errno| fail("shmget", errno))?;
-    let stat = shm::stat(id).map_err(|errno| fail("shmctl(IPC_STAT)", errno))?;
+    let stat = match shm::stat(id) {
+        Ok(stat) => stat,
+        Err(Errno::EINVAL | Errno::EIDRM) => return Err(missing(address)),
+        Err(errno) => return Err(fail("shmctl(IPC_STAT)", errno)),
+    };
     let region = match Region::attach(id, Access::ReadWrite) {
         Ok(region) => Arc::new(region),
+        Err(Errno::EINVAL | Errno::EIDRM) => return Err(missing(address)),
         Err(errno) => return Err(fail("shmat", errno)),
     };
     let foreign = |why: String| {
@@ -389,13 +404,12 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
         Err(Unready::Foreign(why) | Unready::Damaged(why)) => return Err(foreign(why)),
         // A damaged channel of ours may be removed too, and its set if that is really its own.
         ready => {
-            if let (Ok(()), Ok(view)) = (&ready, View::open(Arc::clone(&region))) {
-                if let Target::Key { name: Some(name), .. } = &target {
-                    if name != view.name() {
-                        let text = format!("the key of \"{name}\" is held by channel \"{}\"", view.name());
-                        return Err(OpenError::new(OpenErrorKind::NameTaken, address, text));
-                    }
-                }
+            if let (Ok(()), Ok(view)) = (&ready, View::open(Arc::clone(&region)))
+                && let Target::Key { name: Some(name), .. } = &target
+                && name != view.name()
+            {
+                let text = format!("the key of \"{name}\" is held by channel \"{}\"", view.name());
+                return Err(OpenError::new(OpenErrorKind::NameTaken, address, text));
             }
             set_of(region.at::<Header>(0).set.word.load(Ordering::Acquire))
         }
@@ -405,8 +419,6 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     }
     region.at::<Header>(0).bell.removed.store(1, Ordering::Release);
     shm::remove(id).map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
-    if let Some(set) = set.filter(|&set| seat::is_marked_for(set, id)) {
-        let _ = sem::remove(set);
-    }
+    remove_set(id, set);
     Ok(())
 }

@@ -34,6 +34,12 @@ impl Peers {
         Peers { side, baseline, visits: baseline, seen: false, stale: true, changes: 0, asked: None }
     }
 
+    /// To be called when the handle takes its seat: whether somebody of that side is there already.
+    pub(super) fn attached(&mut self, there: bool) {
+        self.seen |= there;
+        self.stale = true;
+    }
+
     /// Something arrived from the other side.
     #[inline]
     pub(super) fn heard(&mut self) {

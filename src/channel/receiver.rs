@@ -146,7 +146,8 @@ impl Receiver {
         self.interrupter.seated(shared.semaphore(Side::Receiver));
         self.identity = seat.identity();
         self.seated = Some(Seated { merge: Merge::new(consumers, rule), _seat: seat });
-        self.peers.suspect();
+        let there = (0..shape.senders()).any(|lane| self.seats.get(Side::Sender(lane).alive()) > 0);
+        self.peers.attached(there);
         Ok(())
     }
 
@@ -450,10 +451,10 @@ impl Receiver {
             if self.shared.is_removed() {
                 return Err(RecvError::Removed.into());
             }
-            if self.peers.is_due(&self.shared) {
-                if let Some(current) = self.ask()? {
-                    return Ok(current);
-                }
+            if self.peers.is_due(&self.shared)
+                && let Some(current) = self.ask()?
+            {
+                return Ok(current);
             }
             return Err(Stop::Late);
         }
@@ -465,10 +466,10 @@ impl Receiver {
                 }
                 if backoff.is_slow() {
                     self.still_waiting(until)?;
-                    if self.peers.is_due(&self.shared) {
-                        if let Some(current) = self.ask()? {
-                            return Ok(current);
-                        }
+                    if self.peers.is_due(&self.shared)
+                        && let Some(current) = self.ask()?
+                    {
+                        return Ok(current);
                     }
                 }
             }
@@ -496,10 +497,10 @@ impl Receiver {
         if let Some(current) = self.look()? {
             return Ok(Some(current));
         }
-        if self.peers.must_ask(&self.shared) {
-            if let Some(current) = self.ask()? {
-                return Ok(Some(current));
-            }
+        if self.peers.must_ask(&self.shared)
+            && let Some(current) = self.ask()?
+        {
+            return Ok(Some(current));
         }
         self.still_waiting(until)?;
         let shared = Arc::clone(&self.shared);

@@ -126,7 +126,7 @@ impl Sender {
             self.interrupter.seated(shared.semaphore(side));
             self.identity = seat.identity();
             self.seated = Some(Seated { producer, seat });
-            self.peers.suspect();
+            self.peers.attached(matches!(sem::value(shared.set, RECEIVER), Ok(1..)));
             return Ok(());
         }
         match refused {

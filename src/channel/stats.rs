@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::address::Address;
 use super::config::{Kind, Order};
-use super::open::{segment_of, set_of};
+use super::open::{missing, segment_of, set_of};
 use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::{MAGIC, is_channel_size};
@@ -144,18 +144,20 @@ impl Observer {
         let target = address.target()?;
         let id = segment_of(&target).map_err(|errno| OpenError::system(&address, "shmget", errno))?;
         let observer = Observer::of(id, &address.to_string())?;
-        if let super::address::Target::Key { name: Some(name), .. } = target {
-            if name != observer.view.name() {
-                let text = format!("the key of \"{name}\" is held by channel \"{}\"", observer.view.name());
-                return Err(OpenError::new(OpenErrorKind::NameTaken, &address, text));
-            }
+        if let super::address::Target::Key { name: Some(name), .. } = target
+            && name != observer.view.name()
+        {
+            let text = format!("the key of \"{name}\" is held by channel \"{}\"", observer.view.name());
+            return Err(OpenError::new(OpenErrorKind::NameTaken, &address, text));
         }
         Ok(observer)
     }
 
     fn of(id: i32, address: &str) -> Result<Observer, OpenError> {
-        let region = Region::attach(id, Access::ReadOnly)
-            .map_err(|errno| OpenError::system(&address, "shmat", errno))?;
+        let region = Region::attach(id, Access::ReadOnly).map_err(|errno| match errno {
+            Errno::EINVAL | Errno::EIDRM => missing(&address),
+            errno => OpenError::system(&address, "shmat", errno),
+        })?;
         let view = View::open(Arc::new(region)).map_err(|unready| {
             let (kind, why) = match unready {
                 Unready::HalfMade => (OpenErrorKind::Busy, "it is half-made".to_owned()),
@@ -237,7 +239,7 @@ pub fn list() -> Result<Vec<Listed>, OpenError> {
         .filter_map(|(id, stat)| {
             let outcome = match Observer::of(id, &format!("id:{id}")) {
                 Err(error) if error.kind() == OpenErrorKind::Foreign && !has_magic(id) => return None,
-                Err(error) if error.kind() == OpenErrorKind::Removed => return None,
+                Err(error) if error.kind() == OpenErrorKind::NotFound => return None,
                 Err(error) => Err(error),
                 Ok(observer) => observer.stats(),
             };

@@ -114,10 +114,10 @@ impl<L: LaneView> Producer<L> {
         let at = self.tail + padding;
         // Position of the terminator's end; must not reach the oldest record one lap later.
         let end = at + size + record::HEADER;
-        if end - self.head > self.capacity {
-            if let Some(room) = self.refresh(end, look) {
-                return room;
-            }
+        if end - self.head > self.capacity
+            && let Some(room) = self.refresh(end, look)
+        {
+            return room;
         }
         Room::Ready(Reservation { at, length })
     }

@@ -32,7 +32,7 @@ pub(super) fn data(length: u64) -> u64 {
 /// Header of a gap of `size` bytes, itself included.
 #[inline(always)]
 pub(super) fn padding(size: u64) -> u64 {
-    debug_assert!(size >= HEADER && size < LENGTH);
+    debug_assert!((HEADER..LENGTH).contains(&size));
     PADDING | (size + 1)
 }
 

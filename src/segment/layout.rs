@@ -264,6 +264,7 @@ impl Geometry {
     }
 
     /// Semaphores of the set.
+    #[cfg(not(loom))]
     pub(crate) fn semaphores(self) -> u16 {
         crate::segment::seat::FIRST_LANE + 2 * self.senders as u16
     }

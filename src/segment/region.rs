@@ -69,7 +69,7 @@ impl Region {
     fn place(&self, offset: u64, length: u64, align: u64) -> NonNull<u8> {
         let end = offset.checked_add(length);
         assert!(
-            end.is_some_and(|end| end <= self.length) && offset % align == 0,
+            end.is_some_and(|end| end <= self.length) && offset.is_multiple_of(align),
             "{length} bytes at {offset} of a segment of {}",
             self.length
         );

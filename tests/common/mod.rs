@@ -117,3 +117,94 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>>
         bytes
     })
 }
+
+/// Removes a channel when it goes out of scope, also by a panic; no matter if it is gone already.
+pub(crate) struct ChannelGuard(pub(crate) String);
+
+impl Drop for ChannelGuard {
+    fn drop(&mut self) {
+        let _ = sysring::remove(&self.0);
+    }
+}
+
+/// Kills a process when it goes out of scope, also by a panic; no matter if it has ended already.
+pub(crate) struct ChildGuard(pub(crate) std::process::Child);
+
+impl ChildGuard {
+    /// Waits for its end; panics if that takes longer than 30 seconds.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait_until("a process has ended", || self.0.try_wait().expect("wait for a child of ours"))
+    }
+
+    /// As `kill -9`, and returns when the kernel has cleared it away.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().expect("kill a child of ours");
+        self.0.wait().expect("wait for a child of ours");
+    }
+}
+
+impl Drop for ChildGuard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Looks until there is something to see, for 30 seconds at most.
+pub(crate) fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "not within 30 s: {what}");
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// The kernel objects that a test has caused, so that it can check at its end that none is left:
+/// segments as `ipcs -m` lists them, semaphore sets as `ipcs -s` does.
+#[derive(Default)]
+pub(crate) struct Objects {
+    segments: Vec<i32>,
+    sets: Vec<i32>,
+    keys: Vec<i32>,
+}
+
+impl Objects {
+    /// Notes the segment and the set of a channel that is there now, and its key.
+    pub(crate) fn note(&mut self, stats: &sysring::Stats) {
+        assert!(stats.semaphore_set >= 0, "{stats:?}");
+        self.note_ids(stats.id, stats.semaphore_set);
+        if stats.key != 0 {
+            self.note_key(stats.key);
+        }
+    }
+
+    /// Notes a segment and a set that a program has told of.
+    pub(crate) fn note_ids(&mut self, segment: i32, set: i32) {
+        self.segments.push(segment);
+        self.sets.push(set);
+    }
+
+    /// Notes a key that somebody may make a segment under.
+    pub(crate) fn note_key(&mut self, key: i32) {
+        self.keys.push(key);
+    }
+
+    /// Panics if one of them is still there.
+    pub(crate) fn assert_gone(&self) {
+        // Both lists begin with key and id.
+        let left = |kind: &str, keys: &[i32], ids: &[i32]| {
+            let list = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).expect("/proc/sysvipc");
+            let line_left = list.lines().skip(1).find(|line| {
+                let mut words = line.split_whitespace().map(|word| word.parse().expect("a number"));
+                let (key, id) = (words.next().expect("a key"), words.next().expect("an id"));
+                keys.contains(&key) || ids.contains(&id)
+            });
+            assert_eq!(line_left, None, "left in /proc/sysvipc/{kind}");
+        };
+        left("shm", &self.keys, &self.segments);
+        left("sem", &[], &self.sets);
+    }
+}

@@ -1,0 +1,240 @@
+//! The command line: what may be said, and how sizes, times and modes are read.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sysring::Address;
+
+use crate::framing::{Input, Output};
+
+const NAMES: &str = "NAME is a name, key:0x1234, path:FILE:ID (as ftok) or id:N. \
+SIZE takes KiB, MiB and GiB; T takes ms, s and m.
+
+Exit status: 0 done, 1 failure, 2 usage, 3 no such channel, 4 timed out, 5 seat taken, \
+6 disconnected or removed, 7 damaged or foreign segment, 130 and 143 after SIGINT and SIGTERM.";
+
+/// Message channels between processes of one machine, over System V shared memory
+#[derive(Debug, Parser)]
+#[command(name = "sysring", version, after_help = NAMES, arg_required_else_help = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a channel
+    Create(CreateArgs),
+    /// Send stdin or a file, one message a line
+    Send(SendArgs),
+    /// Receive messages and write them to stdout
+    Recv(RecvArgs),
+    /// Show a channel: geometry, seats, depth, counters, who waits for whom
+    Stat(StatArgs),
+    /// List every channel on this machine
+    Ls(LsArgs),
+    /// Remove a channel; everybody attached to it is told
+    Rm(RmArgs),
+    /// Three senders, one receiver, one kill -9: what sysring is for, in ten seconds
+    Demo(DemoArgs),
+    #[command(hide = true)]
+    DemoSender(DemoSenderArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The channel
+    pub(crate) name: Address,
+    /// For one sender only
+    #[arg(long, conflicts_with_all = ["senders", "order"])]
+    pub(crate) spsc: bool,
+    /// How many senders may be attached at a time [default: 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) senders: Option<u32>,
+    /// Bytes for each sender, rounded up to a power of two [default: 1MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) capacity: Option<u64>,
+    /// The longest message; asking for more than half the capacity raises the capacity
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) max_message: Option<u64>,
+    /// Who may use it, in octal
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
+    pub(crate) mode: u32,
+    /// Order between messages of different senders
+    #[arg(long, value_enum, default_value_t = OrderArg::Total)]
+    pub(crate) order: OrderArg,
+    /// Let senders fail when the receiver goes, instead of waiting for the next one
+    #[arg(long)]
+    pub(crate) no_persistent: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OrderArg {
+    /// One causal order of all messages
+    Total,
+    /// Each sender's own order only: faster
+    Sender,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// The channel
+    pub(crate) name: Address,
+    /// What to send; stdin without it, or with -
+    pub(crate) file: Option<PathBuf>,
+    /// Make the channel if there is none
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// What is a message: lines, length (4 bytes little-endian before each) or chunk=SIZE
+    #[arg(long, default_value = "lines")]
+    pub(crate) framing: Input,
+    /// Give up when a message has waited this long for room
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecvArgs {
+    /// The channel
+    pub(crate) name: Address,
+    /// Make the channel if there is none
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// End after N messages
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Give up when no message came for this long
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+    /// Never end when the senders have gone: others may come
+    #[arg(long, conflicts_with = "eof")]
+    pub(crate) follow: bool,
+    /// End when K senders have come and gone
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) eof: Option<u64>,
+    /// Remove the channel at the end; not after an error, a time-out, a signal or a closed stdout
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// What is written: lines, length (4 bytes little-endian before each message) or raw bytes
+    #[arg(long, value_enum, default_value_t = Output::Lines)]
+    pub(crate) framing: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatArgs {
+    /// The channel
+    pub(crate) name: Address,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The channel
+    pub(crate) name: Address,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How long it runs
+    #[arg(long, hide = true, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoSenderArgs {
+    pub(crate) name: Address,
+    pub(crate) number: u32,
+}
+
+/// Bytes: `4096`, `64KiB`, `1MiB`, `2GiB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = split_unit(text);
+    let factor: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("a size is bytes, or a number with KiB, MiB or GiB".into()),
+    };
+    number(digits)?.checked_mul(factor).ok_or_else(|| "too large".into())
+}
+
+/// `500ms`, `2s`, `1m`.
+fn time(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = split_unit(text);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return Err("a time is a number with ms, s or m".into()),
+    };
+    let ms = number(digits)?.checked_mul(unit_ms).ok_or("too long")?;
+    Ok(Duration::from_millis(ms))
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("a mode is octal, from 0 to 777".into()),
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+fn number(digits: &str) -> Result<u64, String> {
+    u64::from_str(digits).map_err(|error| format!("not a number: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("64KiB"), Ok(65536));
+        assert_eq!(size("1MiB"), Ok(1 << 20));
+        assert_eq!(size("1024GiB"), Ok(1 << 40));
+        for bad in ["", "KiB", "1kb", "1 KiB", "-1", "1.5MiB", "99999999999GiB", "1KiBs"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(time("3m"), Ok(Duration::from_secs(180)));
+        for bad in ["", "5", "s", "1h", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn modes() {
+        assert_eq!(mode("600"), Ok(0o600));
+        assert_eq!(mode("0660"), Ok(0o660));
+        assert!(mode("888").is_err() && mode("1777").is_err() && mode("").is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! How a command ends: its exit status, and its one line on stderr.
+//!
+//! 0 done, 1 failure, 2 usage, 3 no such channel, 4 timed out, 5 seat taken, 6 disconnected or
+//! removed, 7 damaged or foreign segment, 130 and 143 after SIGINT and SIGTERM.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use nix::errno::Errno;
+use sysring::{Address, Fault, OpenError, OpenErrorKind, RecvError, SendError};
+
+use crate::signals;
+
+pub(crate) const FAILURE: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const NO_CHANNEL: u8 = 3;
+pub(crate) const TIMED_OUT: u8 = 4;
+pub(crate) const SEAT_TAKEN: u8 = 5;
+pub(crate) const GONE: u8 = 6;
+pub(crate) const DAMAGED: u8 = 7;
+
+/// Why a command ends early. Not always an error: a closed stdout ends it with status 0.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: u8,
+    message: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(status: u8, message: impl Into<String>) -> Self {
+        Self { status, message: Some(message.into()) }
+    }
+
+    /// Ends with this status and says nothing.
+    pub(crate) fn quiet(status: u8) -> Self {
+        Self { status, message: None }
+    }
+
+    /// A signal asked for the end.
+    pub(crate) fn interrupted() -> Self {
+        Self::quiet(signals::exit_status())
+    }
+
+    /// Writing to stdout failed. Nobody reads it any more: that is the end, not a failure.
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::quiet(0)
+        } else {
+            Self::new(FAILURE, format!("writing to stdout: {}", errno(error)))
+        }
+    }
+
+    /// Says on stderr what is to be said and gives the exit status.
+    pub(crate) fn report(self) -> ExitCode {
+        if let Some(message) = self.message {
+            // If stderr is closed as well, there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "sysring: {}", one_line(&message));
+        }
+        ExitCode::from(self.status)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        // The kernel does not tell an id that nothing has from one that was removed.
+        let status = match error.kind() {
+            OpenErrorKind::Removed if error.address().starts_with("id:") => NO_CHANNEL,
+            kind => open_status(kind),
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl Failure {
+    /// A message was not sent to this channel.
+    pub(crate) fn send<T>(name: &Address, error: &SendError<T>) -> Self {
+        let fault = error.fault();
+        let (status, advice) = match fault {
+            Fault::Interrupted => return Self::interrupted(),
+            Fault::Disconnected => (GONE, "start a receiver first"),
+            Fault::Removed => (GONE, ANEW),
+            Fault::Corrupt(_) => (DAMAGED, REPLACE),
+            Fault::Attach(open) => (open_status(open.kind()), ""),
+            _ => (FAILURE, ""),
+        };
+        Self::new(status, advised(format!("send to {name}: {fault}"), advice))
+    }
+
+    /// No message was received from this channel.
+    pub(crate) fn recv(name: &Address, error: &RecvError) -> Self {
+        let (status, advice) = match error {
+            RecvError::Interrupted => return Self::interrupted(),
+            RecvError::Disconnected => (GONE, ""),
+            RecvError::Removed => (GONE, ANEW),
+            RecvError::Corrupt(_) => (DAMAGED, REPLACE),
+            RecvError::Attach(open) => (open_status(open.kind()), ""),
+            _ => (FAILURE, ""),
+        };
+        Self::new(status, advised(format!("recv from {name}: {error}"), advice))
+    }
+}
+
+const ANEW: &str = "'--create' makes a new one";
+const REPLACE: &str = "'sysring rm' removes it, '--create' makes a new one";
+
+fn advised(what: String, advice: &str) -> String {
+    if advice.is_empty() { what } else { format!("{what}; {advice}") }
+}
+
+/// An error of the system with its name, such as `ENOSPC (No space left on device)`.
+pub(crate) fn errno(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno) => format!("{errno:?} ({})", errno.desc()),
+        None => error.to_string(),
+    }
+}
+
+fn open_status(kind: OpenErrorKind) -> u8 {
+    match kind {
+        OpenErrorKind::InvalidAddress | OpenErrorKind::InvalidOption => USAGE,
+        OpenErrorKind::NotFound => NO_CHANNEL,
+        OpenErrorKind::SeatTaken { .. } => SEAT_TAKEN,
+        OpenErrorKind::Removed => GONE,
+        OpenErrorKind::Foreign | OpenErrorKind::Corrupt => DAMAGED,
+        _ => FAILURE,
+    }
+}
+
+/// Help and version go to stdout as they are; a usage error becomes one line like all others.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if error.kind() == ErrorKind::MissingSubcommand {
+        Failure::new(USAGE, "a command is missing; see 'sysring --help'").report()
+    } else if error.use_stderr() {
+        Failure::new(USAGE, usage_text(&error.to_string())).report()
+    } else {
+        let _ = error.print();
+        ExitCode::SUCCESS
+    }
+}
+
+/// The paragraphs of clap's report, joined, without its prefix.
+fn usage_text(report: &str) -> String {
+    let paragraphs = report.split("\n\n").map(str::trim).filter(|text| !text.is_empty());
+    let joined = paragraphs.collect::<Vec<_>>().join("; ");
+    joined.strip_prefix("error: ").unwrap_or(&joined).trim_end_matches('.').to_owned()
+}
+
+/// A file name or a channel name may hold anything; a report stays one line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    use crate::args::Cli;
+
+    #[test]
+    fn a_usage_error_is_one_line_and_keeps_the_tip() {
+        let error = Cli::try_parse_from(["sysring", "recv", "t", "--cout", "3"]).unwrap_err();
+        let line = one_line(&usage_text(&error.to_string()));
+        assert!(line.starts_with("unexpected argument '--cout' found"), "{line}");
+        assert!(line.contains("--count") && line.contains("Usage: sysring recv"), "{line}");
+    }
+
+    #[test]
+    fn a_closed_stdout_is_no_failure() {
+        let closed = Failure::stdout(&io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((closed.status, closed.message), (0, None));
+        let full = Failure::stdout(&io::Error::from_raw_os_error(Errno::ENOSPC as i32));
+        assert_eq!(full.status, FAILURE);
+        let text = "writing to stdout: ENOSPC (No space left on device)";
+        assert_eq!(full.message.as_deref(), Some(text));
+    }
+}

@@ -1,0 +1,214 @@
+//! Every exit status and its line.
+
+use std::fs;
+
+use serde_json::Value;
+use sysring::segment::{Key, Segment};
+
+use crate::support::{Name, Running, run, run_with, until};
+
+#[test]
+fn usage_is_2() {
+    let empty: &[&str] = &[];
+    run(empty).failed(2, &["sysring --help"]);
+    run(&["frobnicate"]).failed(2, &["frobnicate"]);
+    run(&["recv"]).failed(2, &["<NAME>"]);
+    run(&["recv", "t", "--cout", "1"]).failed(2, &["--cout", "--count"]);
+    run(&["recv", "t", "--follow", "--eof", "2"]).failed(2, &["--follow", "--eof"]);
+    run(&["recv", "t", "--eof", "0"]).failed(2, &["--eof"]);
+    run(&["recv", "t", "--timeout", "5"]).failed(2, &["ms, s or m"]);
+    run(&["recv", "t", "--framing", "chunk=4"]).failed(2, &["raw"]);
+    run(&["send", "t", "--framing", "raw"]).failed(2, &["chunk=SIZE"]);
+    run(&["create", "t", "--capacity", "1MB"]).failed(2, &["KiB"]);
+    run(&["create", "t", "--spsc", "--senders", "2"]).failed(2, &["--spsc", "--senders"]);
+    run(&["create", "t", "--mode", "9"]).failed(2, &["octal"]);
+    run(&["stat", "key:zebra"]).failed(2, &["key:zebra"]);
+    run(&["stat", "id:"]).failed(2, &["id:"]);
+}
+
+#[test]
+fn impossible_options_are_2() {
+    let name = Name::new();
+    run(&["create", name.str(), "--senders", "241"]).failed(2, &["240"]);
+    run(&["create", name.str(), "--capacity", "2048GiB"]).failed(2, &["1 TiB"]);
+}
+
+#[test]
+fn help_and_version_are_0() {
+    let help = run(&["--help"]).ok();
+    for command in ["create", "send", "recv", "stat", "ls", "rm", "demo"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+    }
+    assert!(!help.contains("demo-sender"));
+    assert!(run(&["recv", "--help"]).ok().contains("--eof"));
+    assert!(run(&["--version"]).ok().starts_with("sysring "));
+}
+
+#[test]
+fn no_such_channel_is_3() {
+    let name = Name::new();
+    for command in ["send", "recv", "stat", "rm"] {
+        run(&[command, name.str()]).failed(3, &[name.str(), "ENOENT"]);
+        run(&[command, "id:2147483647"]).failed(3, &["id:2147483647"]);
+    }
+}
+
+#[test]
+fn an_existing_channel_is_not_created_again() {
+    let name = Name::create(&[]);
+    run(&["create", name.str()]).failed(1, &[name.str(), "EEXIST"]);
+}
+
+#[test]
+fn a_missing_file_is_1_and_creates_nothing() {
+    let name = Name::new();
+    let sent = run(&["send", name.str(), "--create", "/nowhere/to/be/found"]);
+    sent.failed(1, &["/nowhere/to/be/found", "ENOENT"]);
+    run(&["stat", name.str()]).failed(3, &[name.str()]);
+}
+
+#[test]
+fn no_message_in_time_is_4() {
+    let name = Name::create(&[]);
+    run(&["recv", name.str(), "--timeout", "50ms"]).failed(4, &[name.str(), "50ms", "ETIMEDOUT"]);
+}
+
+#[test]
+fn no_room_in_time_is_4_and_what_was_sent_stays() {
+    let name = Name::create(&["--capacity", "4KiB"]);
+    let line = "x".repeat(99) + "\n";
+    let sent = run_with(&["send", name.str(), "--timeout", "50ms"], line.repeat(1000));
+    sent.failed(4, &[name.str(), "50ms", "ETIMEDOUT"]);
+    let waiting = name.stat()["messages"].as_u64().unwrap();
+    assert!(waiting > 10, "{waiting}");
+    let received = run(&["recv", name.str(), "--count", &waiting.to_string()]).ok();
+    assert_eq!(received, line.repeat(waiting as usize));
+}
+
+#[test]
+fn a_second_receiver_is_5() {
+    let name = Name::create(&[]);
+    let first = Running::start(&["recv", name.str()]);
+    until("the receiver has its seat", || name.stat()["receiver"]["taken"] == true);
+    let pid = first.pid().to_string();
+    run(&["recv", name.str()]).failed(5, &[name.str(), &pid]);
+}
+
+#[test]
+fn one_sender_too_many_is_5() {
+    for options in [&["--spsc"][..], &["--senders", "1"]] {
+        let name = Name::create(options);
+        let first = Running::start(&["send", name.str()]);
+        until("the sender has its seat", || name.stat()["senders"][0]["taken"] == true);
+        let pid = first.pid().to_string();
+        run(&["send", name.str()]).failed(5, &[name.str(), &pid]);
+    }
+}
+
+#[test]
+fn removal_is_6_for_a_sleeping_receiver() {
+    let name = Name::create(&[]);
+    let receiver = Running::start(&["recv", name.str()]);
+    until("the receiver sleeps", || name.stat()["receiver"]["asleep"] == true);
+    run(&["rm", name.str()]).ok();
+    receiver.wait().failed(6, &[name.str(), "removed"]);
+    run(&["stat", name.str()]).failed(3, &[name.str()]);
+}
+
+#[test]
+fn removal_is_6_for_a_sender_that_waits_for_room() {
+    let name = Name::create(&["--capacity", "4KiB"]);
+    let sender = Running::with_input(&["send", name.str()], "line\n".repeat(10_000));
+    until("the sender sleeps", || name.stat()["senders"][0]["asleep"] == true);
+    run(&["rm", name.str()]).ok();
+    sender.wait().failed(6, &[name.str(), "removed"]);
+}
+
+#[test]
+fn a_receiver_that_has_gone_is_6_if_the_channel_is_not_persistent() {
+    let name = Name::create(&["--no-persistent", "--capacity", "4KiB"]);
+    let receiver = Running::start(&["recv", name.str(), "--count", "1"]);
+    let mut sender = Running::start(&["send", name.str()]);
+    sender.type_in("first\n");
+    assert_eq!(receiver.wait().ok(), "first\n");
+    // The sender hears of it when it waits for room.
+    sender.type_in(&"more\n".repeat(1000));
+    sender.wait().failed(6, &[name.str()]);
+}
+
+#[test]
+fn a_foreign_segment_is_7_and_stays_as_it_is() {
+    let raw = 0x5eed_0000 | (std::process::id() & 0xffff) as i32;
+    let segment = Segment::create(Key::from_raw(raw), 8192, 0o600).unwrap();
+    let content = vec![7; 4096];
+    segment.attach().unwrap().write(0, &content).unwrap();
+    let name = format!("key:0x{raw:08x}");
+    let outcomes = ["send", "recv", "stat", "rm"].map(|command| run(&[command, &name]));
+    let mut after = vec![0; 4096];
+    let read = segment.attach().unwrap().read(0, &mut after);
+    segment.remove().unwrap();
+    read.unwrap();
+    assert_eq!(after, content);
+    for outcome in outcomes {
+        outcome.failed(7, &[&name]);
+    }
+}
+
+/// Writes into the header of a channel while something is looked at; afterwards it is whole again.
+fn with_header<T>(name: &Name, offset: usize, bytes: &[u8], look: impl FnOnce(i64) -> T) -> T {
+    let id = name.stat()["id"].as_i64().unwrap();
+    let mapping = Segment::from_id(id as i32).attach().unwrap();
+    let mut header = vec![0; 128];
+    mapping.read(0, &mut header).unwrap();
+    mapping.write(offset, bytes).unwrap();
+    let seen = look(id);
+    mapping.write(0, &header).unwrap();
+    seen
+}
+
+/// What `ls` calls the state of this segment.
+fn listed_state(id: i64) -> Value {
+    let all: Vec<Value> = serde_json::from_str(&run(&["ls", "--json"]).ok()).unwrap();
+    let channel = all.iter().find(|channel| channel["id"] == id).unwrap();
+    assert!(channel["problem"].is_string());
+    channel["state"].clone()
+}
+
+#[test]
+fn a_damaged_channel_is_7_and_listed_so() {
+    let name = Name::create(&["--capacity", "4KiB", "--senders", "2"]);
+    // Behind magic and version, which say that it is ours.
+    let (outcomes, state) = with_header(&name, 16, &[0xa5; 112], |id| {
+        (["send", "recv", "stat"].map(|command| run(&[command, name.str()])), listed_state(id))
+    });
+    for outcome in outcomes {
+        outcome.failed(7, &[name.str()]);
+    }
+    assert_eq!(state, "damaged");
+}
+
+#[test]
+fn a_channel_of_another_version_is_7_and_listed_so() {
+    let name = Name::create(&["--capacity", "4KiB", "--senders", "2"]);
+    let (outcomes, state) = with_header(&name, 8, &[0xa5; 8], |id| {
+        (["send", "recv", "stat"].map(|command| run(&[command, name.str()])), listed_state(id))
+    });
+    for outcome in outcomes {
+        outcome.failed(7, &[name.str()]);
+    }
+    assert_eq!(state, "unreadable");
+}
+
+#[test]
+fn a_half_made_channel_is_listed_so() {
+    let name = Name::create(&["--capacity", "4KiB", "--senders", "2"]);
+    assert_eq!(with_header(&name, 0, &[0; 8], listed_state), "half-made");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_1() {
+    let name = Name::create(&[]);
+    let directory = std::env::temp_dir();
+    assert!(fs::metadata(&directory).unwrap().is_dir());
+    run(&["send", name.str(), directory.to_str().unwrap()]).failed(1, &[name.str(), "EISDIR"]);
+}

@@ -1,0 +1,10 @@
+//! The binary as a user meets it: processes, pipes, exit statuses and lines on stderr.
+
+#![forbid(unsafe_code)]
+
+mod demo;
+mod exits;
+mod observe;
+mod signals;
+mod support;
+mod transfer;

@@ -1,0 +1,37 @@
+//! Channels between real processes: every test runs in a process of its own and forks from there.
+//!
+//! Without the usual harness, so that one thread lives at each fork. The runner understands what
+//! `cargo test` passes on: parts of names to choose tests, `--list`, `--exact`, `--skip`.
+//!
+//! It runs in an IPC namespace of its own where that is allowed (as root), and otherwise looks at
+//! System V objects that are marked as ours. A test that leaves one behind has failed.
+
+mod death;
+mod flow;
+mod inherit;
+mod message;
+mod options;
+mod order;
+mod process;
+mod races;
+mod removal;
+mod runner;
+mod seats;
+mod users;
+mod wait;
+
+fn main() {
+    let all = [
+        flow::TESTS,
+        order::TESTS,
+        wait::TESTS,
+        death::TESTS,
+        seats::TESTS,
+        inherit::TESTS,
+        removal::TESTS,
+        races::TESTS,
+        users::TESTS,
+        options::TESTS,
+    ];
+    runner::main(&all.concat());
+}

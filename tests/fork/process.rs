@@ -1,0 +1,293 @@
+//! Processes, pipes between them, and what the kernel says about System V objects.
+#![allow(unsafe_code, reason = "fork and its relatives, each wrapped once")]
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sysring::{Receiver, Sender, Trusted};
+
+/// How long a condition may take that must come true.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A child process. Dropped before it was joined, it is killed.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: i32,
+    ended: Cell<bool>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Exit(i32),
+    Signal(i32),
+}
+
+/// Runs `body` in a child, which ends by `_exit`: 0, or 101 after a panic. The parent drops `body`
+/// unrun, with all that was moved into it. A child does not outlive its parent.
+pub(crate) fn fork(body: impl FnOnce()) -> Child {
+    let parent = std::process::id();
+    // SAFETY: this process has one thread (see the top of main.rs), so the child finds no lock held.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork: {}", io::Error::last_os_error());
+    if pid == 0 {
+        die_with_parent(parent);
+        let outcome = catch_unwind(AssertUnwindSafe(body));
+        exit(if outcome.is_ok() { 0 } else { 101 });
+    }
+    Child { pid, ended: Cell::new(false) }
+}
+
+fn die_with_parent(parent: u32) {
+    // SAFETY: changes which signal this process gets when its parent ends, nothing else.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    if std::os::unix::process::parent_id() != parent {
+        exit(102);
+    }
+}
+
+/// Ends this process at once, without a destructor.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: ends the process; nothing of it can be in a bad state afterwards.
+    unsafe { libc::_exit(code) }
+}
+
+/// Waits for a child, any if `pid` is -1. `None`: there is none, or none has ended and `wait` is false.
+fn reap(pid: i32, wait: bool) -> Option<(i32, End)> {
+    let mut status = 0;
+    let flags = if wait { 0 } else { libc::WNOHANG };
+    loop {
+        // SAFETY: `status` is an integer of ours for the kernel to write.
+        let reaped = unsafe { libc::waitpid(pid, &mut status, flags) };
+        match reaped {
+            0 => return None,
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            -1 => return None,
+            _ if libc::WIFSIGNALED(status) => return Some((reaped, End::Signal(libc::WTERMSIG(status)))),
+            _ => return Some((reaped, End::Exit(libc::WEXITSTATUS(status)))),
+        }
+    }
+}
+
+impl Child {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Sends a signal. The pid is its own until it was joined.
+    pub(crate) fn signal(&self, signal: i32) {
+        assert!(!self.ended.get(), "process {} was joined", self.pid);
+        // SAFETY: a pid of a child that was not waited for, so it cannot be anybody else.
+        let sent = unsafe { libc::kill(self.pid, signal) };
+        assert_eq!(sent, 0, "kill {}: {}", self.pid, io::Error::last_os_error());
+    }
+
+    /// Kills it and waits until it is gone.
+    pub(crate) fn kill(&self) {
+        self.signal(libc::SIGKILL);
+        assert_eq!(self.wait(), End::Signal(libc::SIGKILL));
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&self) -> End {
+        let (_, end) = reap(self.pid, true).expect("a child of ours");
+        self.ended.set(true);
+        end
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn try_wait(&self) -> Option<End> {
+        let (_, end) = reap(self.pid, false)?;
+        self.ended.set(true);
+        Some(end)
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(crate) fn join(&self) {
+        assert_eq!(self.wait(), End::Exit(0), "process {}", self.pid);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.ended.get() && reap(self.pid, false).is_none() {
+            // SAFETY: as in `signal`; in a forked child the pid is a sibling that its parent still has, or
+            // nobody's, and such children end by `_exit` without dropping what they inherited.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+            reap(self.pid, true);
+        }
+    }
+}
+
+/// Makes orphans of this process's children its own, so that [`reap_orphans`] finds them.
+pub(crate) fn adopt_orphans() {
+    // SAFETY: an attribute of this process, no memory.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+/// Waits for all children there are. Those of a dead test are dying.
+pub(crate) fn reap_orphans() {
+    while reap(-1, true).is_some() {}
+}
+
+/// Enters an IPC namespace of its own. False if that is not allowed.
+pub(crate) fn own_ipc_namespace() -> bool {
+    // SAFETY: this process has no System V object attached and no undo list yet.
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWIPC) };
+    unshared == 0
+}
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    let uid = unsafe { libc::geteuid() };
+    uid == 0
+}
+
+/// Becomes another user for good. To be called in a child.
+pub(crate) fn become_user(uid: u32) {
+    let parent = std::os::unix::process::parent_id();
+    // SAFETY: an empty list, so the pointer is not read.
+    let groups = unsafe { libc::setgroups(0, std::ptr::null()) };
+    // SAFETY: takes a number.
+    let group = unsafe { libc::setgid(uid) };
+    // SAFETY: takes a number; this process has one thread.
+    let user = unsafe { libc::setuid(uid) };
+    assert_eq!((groups, group, user), (0, 0, 0), "{}", io::Error::last_os_error());
+    die_with_parent(parent); // forgotten by the kernel with the change
+}
+
+/// Removes a semaphore set.
+pub(crate) fn remove_set(set: i32) {
+    // SAFETY: the command takes no argument and touches no memory of this process.
+    let removed = unsafe { libc::semctl(set, 0, libc::IPC_RMID) };
+    assert_eq!(removed, 0, "set {set}: {}", io::Error::last_os_error());
+}
+
+/// A sender with in-place access.
+pub(crate) fn trusted_sender(sender: Sender) -> Trusted<Sender> {
+    // SAFETY: all processes of these tests write through the crate only, and no frame is used across a fork.
+    unsafe { sender.trust_peers() }
+}
+
+/// A receiver with in-place access.
+pub(crate) fn trusted_receiver(receiver: Receiver) -> Trusted<Receiver> {
+    // SAFETY: as in `trusted_sender`.
+    unsafe { receiver.trust_peers() }
+}
+
+/// A pipe whose two ends every process of the test has.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    reader: PipeReader,
+    writer: PipeWriter,
+}
+
+impl Pipe {
+    pub(crate) fn new() -> Pipe {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        Pipe { reader, writer }
+    }
+
+    /// Sends a number. Waits while the pipe is full.
+    pub(crate) fn put(&self, number: u64) {
+        (&self.writer).write_all(&number.to_le_bytes()).expect("write to a pipe");
+    }
+
+    /// Waits for the next number.
+    pub(crate) fn get(&self) -> u64 {
+        let mut bytes = [0; 8];
+        (&self.reader).read_exact(&mut bytes).expect("read from a pipe");
+        u64::from_le_bytes(bytes)
+    }
+
+    /// What is left in it, when nobody else writes any more.
+    pub(crate) fn rest(self) -> impl Iterator<Item = u64> {
+        let Pipe { mut reader, writer } = self;
+        drop(writer);
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).expect("read from a pipe");
+        let whole = bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
+        whole.collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// A name of its own for one channel; the channel is removed at the end of the process that made the guard.
+#[derive(Debug)]
+pub(crate) struct Name {
+    text: String,
+    owner: u32,
+}
+
+impl Name {
+    pub(crate) fn new() -> Name {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let owner = std::process::id();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Name { text: format!("fork-test-{owner}-{count}"), owner }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<&Name> for sysring::Address {
+    fn from(name: &Name) -> sysring::Address {
+        sysring::Address::name(name.as_str())
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if self.owner == std::process::id() {
+            let _ = sysring::remove(&*self); // most tests have done it
+        }
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not so after {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) fn pause(milliseconds: u64) {
+    thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// One System V object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Object {
+    Segment { id: i32, key: i32 },
+    Set { id: i32, key: i32 },
+}
+
+/// Every object that has the marks of a channel: a segment's size, a set's key.
+pub(crate) fn objects() -> Vec<Object> {
+    let rows = |file| -> Vec<Vec<i64>> {
+        let text: String = fs::read_to_string(file).expect("System V IPC in /proc");
+        let numbers = |line: &str| line.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
+        text.lines().skip(1).map(numbers).collect()
+    };
+    let segments = rows("/proc/sysvipc/shm").into_iter().filter(|row| row[3] % 4096 == 0x528);
+    let sets = rows("/proc/sysvipc/sem").into_iter().filter(|row| row[0] & 0xffff_0000 == 0x5352_0000);
+    let mut all: Vec<Object> = segments
+        .map(|row| Object::Segment { id: row[1] as i32, key: row[0] as i32 })
+        .chain(sets.map(|row| Object::Set { id: row[1] as i32, key: row[0] as i32 }))
+        .collect();
+    all.sort();
+    all
+}
+
+/// The segments under a key.
+pub(crate) fn segments_under(key: i32) -> usize {
+    objects().iter().filter(|object| matches!(object, Object::Segment { key: found, .. } if *found == key)).count()
+}

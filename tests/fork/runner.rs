@@ -1,0 +1,161 @@
+//! Runs the tests, each in a child with a deadline, and reports as the usual harness does.
+
+use std::time::{Duration, Instant};
+
+use crate::process::{self, Child, End, Object};
+
+/// How long one test may take; `SYSRING_TEST_DEADLINE` gives other seconds.
+const DEADLINE: u64 = 60;
+
+/// One test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(),
+}
+
+/// Makes the list of a module's tests.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        /// The tests of this module.
+        pub(crate) const TESTS: &[crate::runner::Test] = &[$(crate::runner::Test {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            run: $name,
+        }),*];
+    };
+}
+pub(crate) use tests;
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+struct Wanted {
+    parts: Vec<String>,
+    skip: Vec<String>,
+    exact: bool,
+    list: bool,
+    ignored: bool,
+}
+
+impl Wanted {
+    fn from_arguments() -> Wanted {
+        let mut wanted = Wanted::default();
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--list" => wanted.list = true,
+                "--exact" => wanted.exact = true,
+                "--ignored" => wanted.ignored = true,
+                "--skip" => wanted.skip.extend(arguments.next()),
+                // Those that take a value, which is no part of a name.
+                "--test-threads" | "--format" | "--color" | "--logfile" | "-Z" | "--shuffle-seed" => {
+                    arguments.next();
+                }
+                flag if flag.starts_with('-') => {}
+                part => wanted.parts.push(part.to_owned()),
+            }
+        }
+        wanted
+    }
+
+    fn includes(&self, name: &str) -> bool {
+        let matches = |part: &String| if self.exact { name == part } else { name.contains(part.as_str()) };
+        (self.parts.is_empty() || self.parts.iter().any(matches))
+            && !self.skip.iter().any(matches)
+            && !self.ignored
+    }
+}
+
+/// A test's name as people write it.
+fn short(test: &Test) -> &'static str {
+    test.name.split_once("::").map_or(test.name, |(_, name)| name)
+}
+
+pub(crate) fn main(tests: &[Test]) {
+    let wanted = Wanted::from_arguments();
+    let chosen: Vec<&Test> = tests.iter().filter(|test| wanted.includes(short(test))).collect();
+    if wanted.list {
+        chosen.iter().for_each(|test| println!("{}: test", short(test)));
+        return;
+    }
+    process::adopt_orphans();
+    process::own_ipc_namespace();
+    let before = process::objects();
+    let limit = std::env::var("SYSRING_TEST_DEADLINE").ok().and_then(|text| text.parse().ok());
+    let limit = Duration::from_secs(limit.unwrap_or(DEADLINE));
+
+    println!("\nrunning {} test{}", chosen.len(), if chosen.len() == 1 { "" } else { "s" });
+    let started = Instant::now();
+    let mut failures = Vec::new();
+    for test in &chosen {
+        match run(test, limit) {
+            Ok(time) => println!("test {} ... ok <{:.3}s>", short(test), time.as_secs_f64()),
+            Err(why) => {
+                println!("test {} ... FAILED", short(test));
+                failures.push((short(test), why));
+            }
+        }
+    }
+    let left = new_objects(&before);
+    if !left.is_empty() {
+        failures.push(("(all)", format!("left in the kernel: {left:?}")));
+    }
+
+    if !failures.is_empty() {
+        println!("\nfailures:");
+        failures.iter().for_each(|(name, why)| println!("    {name}: {why}"));
+    }
+    println!(
+        "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failures.is_empty() { "ok" } else { "FAILED" },
+        chosen.len().saturating_sub(failures.len()),
+        failures.len(),
+        tests.len() - chosen.len(),
+        started.elapsed().as_secs_f64()
+    );
+    if !failures.is_empty() {
+        std::process::exit(101);
+    }
+}
+
+/// Runs one test and cleans up after it. `Err`: why it failed.
+fn run(test: &Test, limit: Duration) -> Result<Duration, String> {
+    let before = process::objects();
+    let started = Instant::now();
+    let child = process::fork(test.run);
+    let end = await_end(&child, limit);
+    let time = started.elapsed();
+    drop(child); // kills it if it is late
+    process::reap_orphans();
+    let left = new_objects(&before);
+    left.iter().for_each(remove);
+    match end {
+        None => Err(format!("not done after {limit:?}")),
+        Some(End::Exit(0)) if left.is_empty() => Ok(time),
+        Some(End::Exit(0)) => Err(format!("left in the kernel: {left:?}")),
+        Some(end) => Err(format!("{end:?}")),
+    }
+}
+
+fn await_end(child: &Child, limit: Duration) -> Option<End> {
+    let started = Instant::now();
+    loop {
+        let end = child.try_wait();
+        if end.is_some() || started.elapsed() > limit {
+            return end;
+        }
+        process::pause(1);
+    }
+}
+
+fn new_objects(before: &[Object]) -> Vec<Object> {
+    process::objects().into_iter().filter(|object| !before.contains(object)).collect()
+}
+
+fn remove(object: &Object) {
+    match *object {
+        Object::Segment { id, .. } => {
+            let _ = sysring::segment::Segment::from_id(id).remove();
+        }
+        Object::Set { id, .. } => process::remove_set(id),
+    }
+}
