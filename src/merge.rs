@@ -172,9 +172,11 @@ impl<L: LaneView> Merge<L> {
 
     /// Forgets whatever was passed and not released, in all lanes.
     pub(crate) fn rewind(&mut self) {
-        for lane in &mut self.lanes {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
             if lane.is_ahead() {
                 lane.rewind();
+                // A damage met behind what comes again will be met again.
+                self.corrupt[index / 64] &= !(1 << (index % 64));
             }
         }
         self.heads.clear();

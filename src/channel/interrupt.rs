@@ -54,6 +54,11 @@ impl Interrupter {
         self.state.bell.store(word, Ordering::SeqCst);
     }
 
+    /// The handle is gone: there is nobody to wake, and its set may be gone too.
+    pub(super) fn left(&self) {
+        self.state.bell.store(0, Ordering::SeqCst);
+    }
+
     /// Whether it was raised; lowers it.
     pub(super) fn take(&self) -> bool {
         self.state.raised.load(Ordering::Relaxed) && self.state.raised.swap(false, Ordering::SeqCst)

@@ -107,8 +107,10 @@ impl Shared {
         removed
     }
 
+    /// Removes what is left, and marks it for everybody else.
     #[cold]
     fn finish_removal(&self) {
+        self.view.header().bell.removed.store(1, Ordering::Relaxed);
         open::remove_all(self.view.region().id(), Some(self.set));
     }
 

@@ -176,12 +176,23 @@ impl Attempt<'_> {
         }
         let mut plan = self.plan.clone();
         match make_segment(self.builder, self.address, key, &mut plan) {
-            Ok(id) => match self.attach(id)? {
-                Some(region) => self.initialise(region, plan),
-                None => Ok(Step::Again),
-            },
+            Ok(id) => self.make(id, plan).inspect_err(|_| {
+                // Nobody else may find what we could not finish. Marked first, for whoever has found it already.
+                if let Ok(region) = Region::attach(id, Access::ReadWrite) {
+                    region.at::<Header>(0).bell.removed.store(1, Ordering::Release);
+                }
+                let _ = shm::remove(id);
+            }),
             Err(error) if error.kind() == OpenErrorKind::AlreadyExists => Ok(Step::Again),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the segment that we have just created a channel.
+    fn make(&self, id: i32, plan: Plan) -> Result<Step, OpenError> {
+        match self.attach(id)? {
+            Some(region) => self.initialise(region, plan),
+            None => Ok(Step::Again),
         }
     }
 
@@ -197,11 +208,7 @@ impl Attempt<'_> {
     /// Enters the segment `id`, whatever state it is in. `by_key`: it can be found again if it goes away.
     fn enter(&self, id: i32, name: Option<&str>, by_key: bool) -> Result<Step, OpenError> {
         let gone = || {
-            if by_key {
-                Ok(Step::Again)
-            } else {
-                Err(missing(self.address))
-            }
+            if by_key { Ok(Step::Again) } else { Err(missing(self.address)) }
         };
         let stat = match shm::stat(id) {
             Ok(stat) if stat.dest => return gone(),
@@ -217,8 +224,9 @@ impl Attempt<'_> {
         }
         let Some(region) = self.attach(id)? else { return gone() };
         // Attached, so the id cannot be used again; but it may have been removed just before.
-        if shm::stat(id).is_ok_and(|now| now.dest) {
-            return gone();
+        match shm::stat(id) {
+            Ok(now) if !now.dest && now.cuid == stat.cuid => {}
+            _ => return gone(),
         }
         match probe(&region) {
             Err(Unready::HalfMade) => return self.finish(region),
@@ -229,6 +237,11 @@ impl Attempt<'_> {
         let header = view.header();
         if header.bell.removed.load(Ordering::Acquire) != 0 {
             remove_all(id, set_of(header.set.word.load(Ordering::Acquire)));
+            if shm::stat(id).is_ok_and(|stat| !stat.dest) {
+                return Err(self
+                    .error(OpenErrorKind::Removed, "it is marked as removed and still there")
+                    .with_hint("its owner or root must remove it"));
+            }
             return gone();
         }
         if let Some(name) = name.filter(|name| *name != view.name()) {
@@ -321,11 +334,16 @@ impl Attempt<'_> {
         if removed || !fits {
             if probe(&region) != Err(Unready::HalfMade) {
                 unlock();
+                if removed {
+                    // We may have just put a set into a channel that was finished and removed meanwhile.
+                    remove_set(id, Some(set));
+                }
                 return Ok(Step::Again);
             }
             // Nobody has finished it and nobody is at it. Whoever waits for it sees the mark and starts again.
             header.bell.removed.store(1, Ordering::Release);
             remove_all(id, Some(set));
+            unlock(); // for the case that we may not remove it
             return Ok(Step::Again);
         }
         if probe(&region).is_ok() {
@@ -341,10 +359,9 @@ impl Attempt<'_> {
     fn initial_set(&self, id: i32, header: &Header, plan: &Plan) -> Result<Option<i32>, OpenError> {
         let word = header.set.word.load(Ordering::Acquire);
         if let Some(set) = set_of(word) {
-            match sem::stat(set) {
-                Ok(_) => return Ok(Some(set)),
-                Err(Errno::EINVAL | Errno::EIDRM) => {}
-                Err(errno) => return Err(self.fail("semctl", errno)),
+            // Marked before it was put there; anything else is gone, and its id somebody else's.
+            if seat::is_marked_for(set, id) {
+                return Ok(Some(set));
             }
         }
         let set = seat::make_set(id, plan.geometry.semaphores(), self.builder.mode_bits())
@@ -400,20 +417,21 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
         )
         .with_hint("it was left untouched; ipcrm removes it if it is yours")
     };
-    let set = match probe(&region) {
+    match probe(&region) {
         Err(Unready::Foreign(why) | Unready::Damaged(why)) => return Err(foreign(why)),
         // A damaged channel of ours may be removed too, and its set if that is really its own.
-        ready => {
-            if let (Ok(()), Ok(view)) = (&ready, View::open(Arc::clone(&region)))
-                && let Target::Key { name: Some(name), .. } = &target
-                && name != view.name()
-            {
-                let text = format!("the key of \"{name}\" is held by channel \"{}\"", view.name());
+        Err(Unready::HalfMade) => {}
+        Ok(()) => match View::open(Arc::clone(&region)) {
+            Err(Unready::Foreign(why)) => return Err(foreign(why)),
+            Ok(view) if name_of(&target) != "" && name_of(&target) != view.name() => {
+                let text =
+                    format!("the key of \"{}\" is held by channel \"{}\"", name_of(&target), view.name());
                 return Err(OpenError::new(OpenErrorKind::NameTaken, address, text));
             }
-            set_of(region.at::<Header>(0).set.word.load(Ordering::Acquire))
-        }
-    };
+            _ => {}
+        },
+    }
+    let set = set_of(region.at::<Header>(0).set.word.load(Ordering::Acquire));
     if stat.cuid != process::euid() && stat.uid != process::euid() && process::euid() != 0 {
         return Err(fail("shmctl(IPC_RMID)", Errno::EPERM));
     }

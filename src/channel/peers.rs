@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{PeerSide, Shared};
 use crate::sync::Ordering;
+use crate::wait::CEILING;
 
 /// Fruitless calls ask the kernel so often at most.
 const ASK_EVERY: Duration = Duration::from_micros(100);
@@ -25,13 +26,24 @@ pub(super) struct Peers {
     /// The header's count of comings and goings at the last question.
     changes: u64,
     asked: Option<Instant>,
+    /// When the segment itself was last looked at.
+    looked: Instant,
 }
 
 impl Peers {
     pub(super) fn new(shared: &Shared, side: PeerSide) -> Peers {
         // An anonymous channel has no past: whoever ever came has come since this handle was made.
         let baseline = if shared.view.is_anonymous() { 0 } else { visits(shared, side) };
-        Peers { side, baseline, visits: baseline, seen: false, stale: true, changes: 0, asked: None }
+        Peers {
+            side,
+            baseline,
+            visits: baseline,
+            seen: false,
+            stale: true,
+            changes: 0,
+            asked: None,
+            looked: Instant::now(),
+        }
     }
 
     /// To be called when the handle takes its seat: whether somebody of that side is there already.
@@ -62,6 +74,20 @@ impl Peers {
         self.stale || self.changes != shared.view.header().bell.changes.load(Ordering::Acquire)
     }
 
+    /// Whether to look at the segment itself: it may have been removed without a mark. About once a ceiling.
+    pub(super) fn is_segment_due(&mut self) -> bool {
+        let due = self.looked.elapsed() >= CEILING.mul_f32(0.9);
+        if due {
+            self.looked = Instant::now();
+        }
+        due
+    }
+
+    /// Visits of that side so far. To be read before the seats, or whoever comes in between counts as gone.
+    pub(super) fn visits_now(&self, shared: &Shared) -> u64 {
+        visits(shared, self.side)
+    }
+
     /// To be called before the seats are read.
     pub(super) fn asking(&mut self, shared: &Shared) {
         self.stale = false;
@@ -73,17 +99,16 @@ impl Peers {
     /// To be called with the number of that side's seats that are taken. True if the side is gone.
     pub(super) fn answer(&mut self, shared: &Shared, alive: u64) -> bool {
         self.seen |= alive > 0 || self.visits != self.baseline;
-        if alive > 0 {
-            false
-        } else if self.seen {
-            true
-        } else {
-            // Nobody of that side was ever seen on a channel that nobody can find: if no other process has it
-            // mapped and this one has no handle of that side, nobody will come.
-            shared.view.is_anonymous()
-                && shared.here(self.side).load(core::sync::atomic::Ordering::Relaxed) == 0
-                && shared.attached() <= 1
-        }
+        alive == 0 && (self.seen || self.is_hopeless(shared, alive))
+    }
+
+    /// Whether nobody of that side can come any more: on a channel that nobody can find, no other process has it
+    /// mapped and this one has no handle of that side.
+    pub(super) fn is_hopeless(&self, shared: &Shared, alive: u64) -> bool {
+        alive == 0
+            && shared.view.is_anonymous()
+            && shared.here(self.side).load(core::sync::atomic::Ordering::Relaxed) == 0
+            && shared.attached() <= 1
     }
 
     /// Sessions of that side that ended, ever, as of the last answer.

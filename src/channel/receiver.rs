@@ -17,7 +17,7 @@ use crate::segment::lane_view::{LaneMap, LaneView};
 use crate::segment::seat::{Seat, Side};
 use crate::sync::Ordering;
 use crate::sys::{Errno, process, sem};
-use crate::wait::{self, Backoff, Barrier, CEILING, Slept, WaitStrategy};
+use crate::wait::{self, Backoff, Barrier, Slept, WaitStrategy};
 
 /// What counts as the end of the stream, for [`Receiver::set_end`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,8 +159,9 @@ impl Receiver {
     /// Sender sessions that have ended and that no receiver has reported as an end yet: asks the kernel. 0 if the
     /// kernel's answer cannot be had.
     pub fn departures(&mut self) -> u64 {
+        let visits = self.peers.visits_now(&self.shared);
         match self.count_senders() {
-            Ok(alive) => self.peers.departed(alive).saturating_sub(self.departed),
+            Ok(alive) => visits.saturating_sub(alive).saturating_sub(self.departed),
             Err(_) => 0,
         }
     }
@@ -367,7 +368,7 @@ impl Receiver {
     /// just publishing.
     pub fn len(&self) -> u64 {
         let lanes = self.seated.iter().flat_map(|seated| seated.merge.lanes());
-        lanes.map(|lane| lane.depth().0).sum()
+        lanes.fold(0, |sum, lane| sum.saturating_add(lane.depth().0))
     }
 
     /// Whether nothing waits, as far as the senders have noted. May become false at any moment.
@@ -402,8 +403,10 @@ impl Receiver {
     /// Gives in-place access to messages, as `&[u8]` into the segment.
     ///
     /// # Safety
-    /// As long as the result lives, no other process writes into the segment but through this crate, and the
-    /// process does not use a message that it inherited through `fork`.
+    /// As long as the result lives: nobody, in this process or another, writes into the segment but through channel
+    /// handles of this crate; nobody changes the values of the channel's semaphore set but this crate; this process
+    /// does not leave its System V undo list or IPC namespace (`unshare`); and it does not use a message that it
+    /// inherited through `fork`.
     #[expect(unsafe_code, reason = "the one promise that in-place access needs")]
     pub unsafe fn trust_peers(self) -> Trusted<Receiver> {
         Trusted::new(self)
@@ -520,12 +523,7 @@ impl Receiver {
                     self.peers.suspect();
                 }
             }
-            Slept::Limit => {
-                self.peers.suspect();
-                if limit >= CEILING && shared.is_segment_gone() {
-                    return Err(RecvError::Removed.into());
-                }
-            }
+            Slept::Limit => self.peers.suspect(),
             Slept::Signal => {}
             Slept::Failed(errno) => return Err(lost(&shared, errno).into()),
         }
@@ -534,12 +532,19 @@ impl Receiver {
 
     /// Asks the kernel for the senders. A message that appears meanwhile is returned instead of an end.
     fn ask(&mut self) -> Result<Option<Current>, RecvError> {
+        self.peers.asking(&self.shared);
+        if self.peers.is_segment_due() && self.shared.is_segment_gone() {
+            self.shared.finish_removal();
+            return Err(RecvError::Removed);
+        }
         let alive = self.count_senders()?;
         let gone = self.peers.answer(&self.shared, alive);
         let departed = self.peers.departed(alive);
         let ended = match self.end {
             EndOfStream::AllGone => gone,
-            EndOfStream::AfterSenders(count) => departed.saturating_sub(self.departed) >= count,
+            EndOfStream::AfterSenders(count) => {
+                departed.saturating_sub(self.departed) >= count || self.peers.is_hopeless(&self.shared, alive)
+            }
             EndOfStream::Never => false,
         };
         if ended {
@@ -557,7 +562,6 @@ impl Receiver {
 
     /// Reads all seats at once; counts the senders'.
     fn count_senders(&mut self) -> Result<u64, RecvError> {
-        self.peers.asking(&self.shared);
         self.seats.read(self.shared.set).map_err(|errno| lost(&self.shared, errno))?;
         let lanes = 0..self.shared.view.geometry().senders();
         Ok(lanes.filter(|&lane| self.seats.get(Side::Sender(lane).alive()) > 0).count() as u64)
@@ -705,6 +709,7 @@ impl Halt {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        self.interrupter.left();
         count_out(&self.shared, PeerSide::Receiver);
     }
 }

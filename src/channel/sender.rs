@@ -20,7 +20,7 @@ use crate::segment::lane_view::{LaneMap, LaneView};
 use crate::segment::seat::{NoSeat, RECEIVER, Seat, Side};
 use crate::sync::Ordering;
 use crate::sys::{Errno, process, sem};
-use crate::wait::{self, Backoff, Barrier, CEILING, Semaphore, Slept, WaitStrategy};
+use crate::wait::{self, Backoff, Barrier, Semaphore, Slept, WaitStrategy};
 
 /// The sending end of a channel.
 ///
@@ -341,8 +341,10 @@ impl Sender {
     /// Gives in-place access to slots, as `&mut [u8]` into the segment.
     ///
     /// # Safety
-    /// As long as the result lives, no other process writes into the segment but through this crate, and the
-    /// process does not use a slot that it inherited through `fork`.
+    /// As long as the result lives: nobody, in this process or another, writes into the segment but through channel
+    /// handles of this crate; nobody changes the values of the channel's semaphore set but this crate; this process
+    /// does not leave its System V undo list or IPC namespace (`unshare`); and it does not use a slot that it
+    /// inherited through `fork`.
     #[expect(unsafe_code, reason = "the one promise that in-place access needs")]
     pub unsafe fn trust_peers(self) -> Trusted<Sender> {
         Trusted::new(self)
@@ -508,12 +510,7 @@ impl Sender {
                     self.peers.suspect();
                 }
             }
-            Slept::Limit => {
-                self.peers.suspect();
-                if limit >= CEILING && shared.is_segment_gone() {
-                    return Err(Fault::Removed.into());
-                }
-            }
+            Slept::Limit => self.peers.suspect(),
             Slept::Signal => {}
             Slept::Failed(errno) => return Err(lost(&shared, errno).into()),
         }
@@ -523,6 +520,10 @@ impl Sender {
     /// Asks the kernel for the receiver.
     fn ask(&mut self) -> Result<(), Fault> {
         self.peers.asking(&self.shared);
+        if self.peers.is_segment_due() && self.shared.is_segment_gone() {
+            self.shared.finish_removal();
+            return Err(Fault::Removed);
+        }
         let alive = sem::value(self.shared.set, RECEIVER).map_err(|errno| lost(&self.shared, errno))?;
         if self.peers.answer(&self.shared, alive.into()) && !self.shared.view.is_persistent() {
             return Err(Fault::Disconnected);
@@ -597,6 +598,7 @@ impl Halt {
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        self.interrupter.left();
         count_out(&self.shared, PeerSide::Senders);
     }
 }

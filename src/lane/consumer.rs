@@ -23,7 +23,8 @@ pub(crate) struct Consumer<L> {
     received: u64,
     /// Messages between `read` and `next`.
     ahead: u64,
-    corrupt: bool,
+    /// Where the damage begins; `u64::MAX` = none was met. What lies before it is good.
+    damage: u64,
 }
 
 /// A record that is there, whole.
@@ -63,7 +64,11 @@ impl<L: LaneView> Consumer<L> {
         let given = control.consumer.given.load(Ordering::Relaxed);
         let received = control.consumer.received.load(Ordering::Relaxed);
         let impossible = !read.is_multiple_of(8) || read > MAX_POSITION;
-        let corrupt = impossible || control.consumer.corrupt.load(Ordering::Relaxed) != 0;
+        let damage = match control.consumer.corrupt.load(Ordering::Relaxed) {
+            _ if impossible => 0,
+            0 => u64::MAX,
+            place => place - 1,
+        };
         let read = if impossible { 0 } else { read };
         // The dead one may have released more than it had given back.
         control.head.word.store(read, Ordering::Release); // C
@@ -78,7 +83,7 @@ impl<L: LaneView> Consumer<L> {
             given,
             received,
             ahead: 0,
-            corrupt,
+            damage,
         }
     }
 
@@ -89,14 +94,14 @@ impl<L: LaneView> Consumer<L> {
 
     /// Whether everything that was looked at is released, and nothing is published.
     pub(crate) fn is_drained(&mut self) -> bool {
-        self.next == self.read && matches!(self.peek(), Peek::Empty | Peek::Corrupt(_))
+        self.next == self.read && self.peek() == Peek::Empty
     }
 
     /// Looks at the next record without taking it.
     #[inline]
     pub(crate) fn peek(&mut self) -> Peek {
         let word = self.lane.header(self.next).load(Ordering::Acquire); // B
-        if word == 0 && !self.corrupt {
+        if word == 0 && self.next < self.damage {
             self.give_back_all();
             return Peek::Empty;
         }
@@ -109,7 +114,7 @@ impl<L: LaneView> Consumer<L> {
     /// Checks a header and whatever else belongs to its record. Every shared word is loaded once.
     #[inline]
     fn decode(&self, word: u64) -> Option<Found> {
-        if self.corrupt {
+        if self.next >= self.damage {
             return None;
         }
         let offset = self.next & (self.capacity - 1);
@@ -125,7 +130,9 @@ impl<L: LaneView> Consumer<L> {
             _ => return None,
         };
         let size = record::size(length, self.stamped);
-        if length > self.largest || size > to_end {
+        // A producer of ours leaves room for the terminator, so nothing reaches further than one lap.
+        let lap = at + size + record::HEADER - self.read;
+        if length > self.largest || size > to_end || lap > self.capacity {
             return None;
         }
         let stamp = if self.stamped { self.lane.word(at + record::HEADER) } else { 0 };
@@ -140,18 +147,18 @@ impl<L: LaneView> Consumer<L> {
 
     #[cold]
     fn damaged(&mut self) -> Peek {
-        if !self.corrupt {
-            self.corrupt = true;
+        if self.damage == u64::MAX {
+            self.damage = self.next;
             self.lane.control().consumer.corrupt.store(self.next.saturating_add(1), Ordering::Relaxed);
         }
-        Peek::Corrupt(self.next)
+        Peek::Corrupt(self.damage)
     }
 
     /// Gives the lane up after a damage that only its neighbours show (an impossible stamp).
     #[cold]
     pub(crate) fn condemn(&mut self) -> u64 {
         self.damaged();
-        self.next
+        self.damage
     }
 
     /// Steps behind a record that [`Consumer::peek`] has found; it stays unreleased.
@@ -209,7 +216,7 @@ impl<L: LaneView> Consumer<L> {
     pub(crate) fn depth(&self) -> (u64, u64) {
         let producer = &self.lane.control().producer;
         let bytes = producer.tail.load(Ordering::Relaxed).saturating_sub(self.read);
-        let messages = producer.sent.load(Ordering::Relaxed).wrapping_sub(self.received);
+        let messages = producer.sent.load(Ordering::Relaxed).saturating_sub(self.received);
         if bytes == 0 { (0, 0) } else { (messages, bytes) }
     }
 }

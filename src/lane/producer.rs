@@ -5,6 +5,9 @@ use super::record::{self, Header};
 use crate::segment::lane_view::LaneView;
 use crate::sync::{AtomicU64, Ordering};
 
+/// Most records that a takeover finds behind the shared `tail`.
+const MAX_UNRECORDED: u32 = 1024;
+
 /// The only producer of a lane. Whoever makes one owns the sender's seat.
 #[derive(Debug)]
 pub(crate) struct Producer<L> {
@@ -55,8 +58,7 @@ pub(crate) enum Look {
 impl<L: LaneView> Producer<L> {
     /// Takes over the lane where its last producer left it, in whatever state that died.
     ///
-    /// A producer may be killed between publishing and storing `tail`, and a wrap or a batch may publish
-    /// several records in between: so walk from `tail` over what is published, one capacity at most. `None`
+    /// A producer may be killed between publishing and storing `tail`, so walk from `tail` over what is published, one capacity at most. `None`
     /// if the words there are impossible.
     pub(crate) fn take_over(lane: L, stamped: bool) -> Option<Producer<L>> {
         let capacity = lane.capacity();
@@ -67,14 +69,17 @@ impl<L: LaneView> Producer<L> {
         let sent_bytes = control.producer.sent_bytes.load(Ordering::Relaxed);
         // The consumer may be past the shared tail by what was published and not recorded.
         let mut tail = shared_tail;
-        if !tail.is_multiple_of(8) || !read.is_multiple_of(8) || tail.max(read) > MAX_POSITION {
+        let damaged = control.consumer.corrupt.load(Ordering::Relaxed) != 0;
+        if damaged || !tail.is_multiple_of(8) || !read.is_multiple_of(8) || tail.max(read) > MAX_POSITION {
             return None;
         }
-        loop {
+        // No producer of ours leaves so many behind `tail`: the walk is bounded whatever the lane holds.
+        for step in 0..=MAX_UNRECORDED {
             let offset = tail & (capacity - 1);
             let word = lane.header(tail).load(Ordering::Acquire);
             let step = match record::decode(word) {
                 Header::Nothing => break,
+                _ if step == MAX_UNRECORDED => return None,
                 Header::Padding(size) if size == capacity - offset && offset != 0 => size,
                 Header::Data(length) if record::size(length, stamped) <= capacity - offset => {
                     sent = sent.wrapping_add(1);
@@ -130,6 +135,9 @@ impl<L: LaneView> Producer<L> {
         let mut seen = batched;
         if end.wrapping_sub(seen) > self.capacity && look == Look::Exact {
             seen = control.consumer.read.load(Ordering::Acquire); // D
+        }
+        if control.consumer.corrupt.load(Ordering::Relaxed) != 0 {
+            return Some(Room::Corrupt); // the receiver has given this lane up
         }
         // `head` may lag behind what `read` told us before; anything outside [ours, tail] otherwise is a lie.
         if seen < self.head && seen == batched && look == Look::Batched {
@@ -194,7 +202,7 @@ impl<L: LaneView> Producer<L> {
     pub(crate) fn depth(&self) -> (u64, u64) {
         let consumer = &self.lane.control().consumer;
         let bytes = self.tail.saturating_sub(consumer.read.load(Ordering::Relaxed));
-        let messages = self.sent.wrapping_sub(consumer.received.load(Ordering::Relaxed));
+        let messages = self.sent.saturating_sub(consumer.received.load(Ordering::Relaxed));
         if bytes == 0 { (0, 0) } else { (messages, bytes) }
     }
 }

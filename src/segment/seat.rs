@@ -184,6 +184,9 @@ impl Seat {
     }
 
     fn leave(&self) {
+        if self.view.header().bell.removed.load(Ordering::Relaxed) != 0 {
+            return; // the set is gone, and its id may be somebody else's by now
+        }
         let entry = self.view.seat(self.side.entry());
         entry.holder.store(0, Ordering::Release);
         // NOWAIT: with the seat's value tampered with, leaving must not wait for ever.

@@ -35,7 +35,7 @@ impl Backoff {
         }
         if !self.spin.spin() {
             self.spin.reset();
-            self.rounds += 1;
+            self.rounds = self.rounds.saturating_add(1);
         }
         self.rounds < ROUNDS
     }

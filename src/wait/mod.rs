@@ -123,7 +123,8 @@ impl Barrier {
     /// The sleeper's half (K). False if it could not be had: the sleep must be short then.
     fn heavy(&self, real_fences: &AtomicU64) -> bool {
         fence(Ordering::SeqCst);
-        if real_fences.load(Ordering::Relaxed) != 0 || !self.asymmetric || (self.membarrier)() {
+        // Even where real fences are the rule now: a publication under the old rule may be on its way still.
+        if !self.asymmetric || (self.membarrier)() {
             return true;
         }
         // It worked when we registered and is forbidden now: from here on everybody pays for real fences.
@@ -201,12 +202,12 @@ pub(crate) fn sleep<T>(
     let sure = barrier.heavy(real_fences); // K
     let limit = if sure { limit } else { limit.min(Duration::from_millis(1)) };
     if let Some(found) = look() {
-        number.store(mine.wrapping_add(1), Ordering::Relaxed);
+        number.swap(mine.wrapping_add(1), Ordering::Relaxed);
         return Slept::Found(found);
     }
     let unparked = park.park(limit);
-    let rung = number.load(Ordering::Relaxed) != mine;
-    number.store(mine.wrapping_add(1), Ordering::Relaxed);
+    // One step, so that no ringer's change falls between the look and the store.
+    let rung = number.swap(mine.wrapping_add(1), Ordering::Relaxed) != mine;
     match unparked {
         Unparked::Unit => Slept::Woken { rung },
         Unparked::Limit => Slept::Limit,
