@@ -7,7 +7,8 @@
 //! times out, so a lost wake-up is a deadlock, which loom reports. Threads look a bounded number of times instead of
 //! spinning, and what is left is received after they have ended.
 //!
-//! XX
+//! Models that would take long bound the number of involuntary thread switches ([`bounded`]); the others are
+//! exhaustive.
 
 use core::time::Duration;
 
@@ -312,6 +313,75 @@ fn a_sleeping_receiver_is_woken_by_either_of_two() {
     bounded(2, || sleeping_receiver(2, 1));
 }
 
+/// A ringer that is stopped just before its post, until somebody else's message was received.
+struct Stopped<'a> {
+    bell: &'a Bell,
+    continued: &'a (Mutex<bool>, Condvar),
+}
+
+impl Park for Stopped<'_> {
+    fn park(&self, limit: Duration) -> Unparked {
+        self.bell.park.park(limit)
+    }
+
+    fn unpark(&self) -> Result<(), Errno> {
+        let (continued, changed) = self.continued;
+        let mut going = continued.lock().unwrap();
+        while !*going {
+            going = changed.wait(going).unwrap();
+        }
+        drop(going);
+        self.bell.park.unpark()
+    }
+}
+
+/// One of two senders is stopped while it rings; the receiver is woken for the other's message all the same.
+#[test]
+fn a_stopped_ringer_keeps_nobody_asleep() {
+    bounded(2, || {
+        let shared = Arc::new((AtomicU64::new(0), Bitmap::default(), Bell::default()));
+        let continued = Arc::new((Mutex::new(false), Condvar::new()));
+        let lanes = [ModelLane::new(64), ModelLane::new(64)];
+        let mut rx = Merge::new(lanes.iter().map(|lane| consumer(lane, true)).collect(), Rule::Total);
+        let threads = [0, 1].map(|index| {
+            let (shared, lane) = (Arc::clone(&shared), lanes[index as usize].clone());
+            merge::show(&shared.1, index);
+            let continued = Arc::clone(&continued);
+            thread::spawn(move || {
+                let (stamps, _, bell) = &*shared;
+                let mut tx = producer(&lane, true);
+                assert!(try_send(&mut tx, &payload(index.into(), 1), Look::Exact, stamps));
+                if index == 0 {
+                    let park = Stopped { bell, continued: &continued };
+                    wait::ring(&bell.number, &Barrier::REAL, &bell.real_fences, || true, &park).unwrap();
+                } else {
+                    bell.ring(|| true);
+                }
+            })
+        });
+        let (stamps, bitmap, bell) = &*shared;
+        let mut missing = 2;
+        while missing > 0 {
+            let taken = try_merge(&mut rx, stamps, bitmap).or_else(|| {
+                match bell.sleep(|| try_merge(&mut rx, stamps, bitmap)) {
+                    Slept::Found(message) => Some(message),
+                    Slept::Woken { .. } => None,
+                    other => panic!("{other:?} where nothing times out"),
+                }
+            });
+            let Some((lane, _)) = taken else { continue };
+            missing -= 1;
+            if lane == 1 {
+                *continued.0.lock().unwrap() = true;
+                continued.1.notify_one();
+            }
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
 /// A sender that sleeps for room, in a full lane, against a receiver that releases record by record.
 fn sleeping_sender() {
     let shared = Arc::new((AtomicU64::new(0), Bell::default()));
@@ -434,20 +504,20 @@ fn a_new_sender_overwrites_only_what_was_released() {
     });
 }
 
-/// A receiver died after reading; its successor gives the room back while the sender runs.
+/// A receiver died after releasing; its successor gives the room back once more while the sender runs.
 #[test]
 fn a_dead_receivers_lane_goes_on() {
     loom::model(|| {
         let lane = ModelLane::new(64);
         let stamps = AtomicU64::new(0);
         let mut tx = producer(&lane, false);
-        for value in 0..3 {
-            assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, &stamps));
+        for (value, words) in [(0, 2), (1, 1), (2, 1)] {
+            assert!(try_send(&mut tx, &payload(value, words), Look::Exact, &stamps));
         }
         let receivers = {
             let lane = lane.clone();
             thread::spawn(move || {
-                // The first one's life, seen by its successor through the kernel: here by a join.
+                // The successor knows of the death by the kernel: here by a join.
                 let first = {
                     let lane = lane.clone();
                     thread::spawn(move || {
@@ -467,6 +537,7 @@ fn a_dead_receivers_lane_goes_on() {
                 second
             })
         };
+        // Overwrites what the first one read, if it may.
         let sent = try_send(&mut tx, &payload(3, 1), Look::Batched, &stamps);
         let mut rx = receivers.join().unwrap();
         assert_eq!(try_recv(&mut rx), Some(2));

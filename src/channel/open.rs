@@ -400,6 +400,10 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     let target = address.target()?;
     let id = segment_of(&target).map_err(|errno| fail("shmget", errno))?;
     let stat = match shm::stat(id) {
+        Ok(stat) if stat.dest => {
+            let text = "it was removed, and lives only until the last process detaches";
+            return Err(OpenError::new(OpenErrorKind::Removed, address, text));
+        }
         Ok(stat) => stat,
         Err(Errno::EINVAL | Errno::EIDRM) => return Err(missing(address)),
         Err(errno) => return Err(fail("shmctl(IPC_STAT)", errno)),
@@ -423,7 +427,7 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
         Err(Unready::HalfMade) => {}
         Ok(()) => match View::open(Arc::clone(&region)) {
             Err(Unready::Foreign(why)) => return Err(foreign(why)),
-            Ok(view) if name_of(&target) != "" && name_of(&target) != view.name() => {
+            Ok(view) if !name_of(&target).is_empty() && name_of(&target) != view.name() => {
                 let text =
                     format!("the key of \"{}\" is held by channel \"{}\"", name_of(&target), view.name());
                 return Err(OpenError::new(OpenErrorKind::NameTaken, address, text));

@@ -56,7 +56,7 @@ pub struct Receiver {
     /// Messages handed out in a batch, or lent and forgotten: to be taken back if they are not released.
     lent: bool,
     batch: Vec<(u32, Found)>,
-    /// A damage met while filling a batch, reported by the next call.
+    /// What an earlier call met and could not report: the next one does.
     late: Option<RecvError>,
     seats: sem::Values,
     _not_sync: PhantomData<Cell<()>>,
@@ -154,6 +154,7 @@ impl Receiver {
     /// Sets what counts as the end of the stream, that is when `Disconnected` is reported.
     pub fn set_end(&mut self, end: EndOfStream) {
         self.end = end;
+        self.peers.suspect();
     }
 
     /// Sender sessions that have ended and that no receiver has reported as an end yet: asks the kernel. 0 if the
@@ -553,6 +554,7 @@ impl Receiver {
                 return Ok(Some(current));
             }
             self.departed = departed;
+            self.peers.suspect(); // the next call asks again, and at once
             self.shared.view.header().visits.departed.store(departed, Ordering::Relaxed);
             return Err(RecvError::Disconnected);
         }
@@ -881,7 +883,12 @@ impl Iterator for TryIter<'_> {
             Err(error) => {
                 self.ended = true;
                 match error {
-                    TryRecvError::Empty | TryRecvError::Failed(RecvError::Disconnected) => None,
+                    TryRecvError::Empty => None,
+                    TryRecvError::Failed(RecvError::Disconnected) => {
+                        // An end that this iterator cannot tell from empty is still to be reported.
+                        self.receiver.late = Some(RecvError::Disconnected);
+                        None
+                    }
                     TryRecvError::Failed(error) => Some(Err(error)),
                 }
             }

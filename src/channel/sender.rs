@@ -526,6 +526,7 @@ impl Sender {
         }
         let alive = sem::value(self.shared.set, RECEIVER).map_err(|errno| lost(&self.shared, errno))?;
         if self.peers.answer(&self.shared, alive.into()) && !self.shared.view.is_persistent() {
+            self.peers.suspect(); // the next call asks again, and at once
             return Err(Fault::Disconnected);
         }
         Ok(())

@@ -147,7 +147,7 @@ impl<L: LaneView> Consumer<L> {
 
     #[cold]
     fn damaged(&mut self) -> Peek {
-        if self.damage == u64::MAX {
+        if self.next < self.damage {
             self.damage = self.next;
             self.lane.control().consumer.corrupt.store(self.next.saturating_add(1), Ordering::Relaxed);
         }

@@ -24,6 +24,7 @@ tests![
     killed_senders_leave_whole_messages,
     killed_receivers_lose_nothing,
     a_stopped_sender_holds_up_nobody,
+    disconnected_again_and_at_once,
     disconnected_is_not_the_last_word,
     is_connected_asks_at_once,
     end_after_so_many_senders,
@@ -58,10 +59,12 @@ fn time_to_disconnect(builder: &Builder, senders: usize, end: impl Fn(&Child, &P
     let epoch = Instant::now();
     let receiver = fork(|| {
         let mut receiver = channel.receiver().expect("a seat");
-        assert_eq!(receiver.iter().map(|bytes| bytes.expect("receive")).count(), senders);
+        assert_eq!(receiver.iter().filter(Result::is_ok).count(), senders);
         report.put(epoch.elapsed().as_micros() as u64);
     });
-    until("everything is received", || channel.stats().expect("stats").lanes.iter().all(|lane| lane.messages == 0));
+    until("everything is received", || {
+        channel.stats().expect("stats").lanes.iter().all(|lane| lane.messages == 0)
+    });
     pause(15);
     if builder_sleeps(builder) {
         until("the receiver sleeps", || channel.stats().expect("stats").receiver.asleep);
@@ -109,7 +112,6 @@ fn what_a_killed_sender_sent_comes_first() {
         let child = fork(|| {
             (0..1000_u32).for_each(|number| sender.send(number.to_le_bytes()).expect("send"));
             pipe.put(0);
-            pipe.get();
             exit_never();
         });
         pipe.get();
@@ -149,7 +151,10 @@ fn senders_disconnect(builder: &Builder, senders: u64, end: impl Fn(&Child, &Pip
                 report.put(epoch.elapsed().as_micros() as u64);
                 assert!(error.is_disconnected(), "{error}");
                 assert_eq!(error.into_inner(), [3; 300], "the message comes back");
-                assert!(sender.try_send("x").is_err_and(|error| error.is_disconnected()) || !sender.is_connected());
+                assert!(
+                    sender.try_send("x").is_err_and(|error| error.is_disconnected())
+                        || !sender.is_connected()
+                );
             })
         })
         .collect();
@@ -306,15 +311,19 @@ fn length(life: u32, number: u32) -> usize {
 fn killed_senders_leave_whole_messages() {
     const LIVES: u32 = 120;
     let name = Name::new();
-    let channel = mpsc().senders(3).capacity(4096).create(&name).expect("create");
+    let channel = mpsc().senders(4).capacity(4096).create(&name).expect("create");
+    let mut last = channel.sender().expect("a seat");
     let mut random = Random::new(7);
     let report = Pipe::new();
     let receiver = fork(|| {
         let mut receiver = channel.receiver().expect("a seat");
-        receiver.set_end(sysring::EndOfStream::AfterSenders(LIVES.into()));
         let mut next = vec![0_u32; LIVES as usize];
-        while let Ok(message) = receiver.recv() {
+        loop {
+            let message = receiver.recv().expect("the last sender has a seat");
             let (life, number) = decode(&message.to_vec());
+            if life == LIVES {
+                break; // sent when all others were dead, so theirs come before
+            }
             assert_eq!(message.len(), length(life, number));
             assert_eq!(number, next[life as usize], "life {life}");
             next[life as usize] += 1;
@@ -336,6 +345,9 @@ fn killed_senders_leave_whole_messages() {
             alive.push(start(life));
         }
     }
+    let mut bytes = Vec::new();
+    compose(&mut bytes, LIVES, 0, 16);
+    last.send(&bytes).expect("send");
     println!("{LIVES} senders killed, {} messages received whole", report.get());
     receiver.join();
 }
@@ -345,9 +357,8 @@ fn killed_receivers_lose_nothing() {
     const LIVES: u32 = 80;
     let name = Name::new();
     let channel = mpsc().senders(2).capacity(4096).create(&name).expect("create");
-    let senders: Vec<Child> = (0..2)
-        .map(|who| fork(|| send_until_killed(&mut channel.sender().expect("a seat"), who)))
-        .collect();
+    let senders: Vec<Child> =
+        (0..2).map(|who| fork(|| send_until_killed(&mut channel.sender().expect("a seat"), who))).collect();
     let mut random = Random::new(8);
     let mut next = [0_u32; 2];
     let mut repeated = 0;
@@ -395,16 +406,48 @@ fn a_stopped_sender_holds_up_nobody() {
         });
         pipe.get();
         stopped.signal(libc::SIGSTOP);
-        let other = fork(|| (0..20_000_u32).for_each(|number| sender.send(number.to_le_bytes()).expect("send")));
+        let other =
+            fork(|| (0..20_000_u32).for_each(|number| sender.send(number.to_le_bytes()).expect("send")));
         let started = Instant::now();
         for number in 0..20_000_u32 {
             assert_eq!(receiver.recv_vec().expect("a message"), number.to_le_bytes());
         }
         println!("20000 messages beside a stopped sender: {:?}", started.elapsed());
         other.join();
-        assert!(receiver.try_recv().is_err_and(|error| error.is_empty()), "the stopped one still has its seat");
+        assert!(
+            receiver.try_recv().is_err_and(|error| error.is_empty()),
+            "the stopped one still has its seat"
+        );
         stopped.kill();
         assert!(matches!(receiver.recv(), Err(RecvError::Disconnected)));
+    }
+}
+
+/// Who asks again is answered again, and does not sleep on it.
+fn disconnected_again_and_at_once() {
+    for wait in [WaitStrategy::Spin, WaitStrategy::SpinThenSleep, WaitStrategy::Sleep] {
+        let builder = mpsc().capacity(4096).wait(wait);
+        let (mut sender, mut receiver) = builder.pair().expect("a pair");
+        sender.send("x").expect("send");
+        drop(sender);
+        assert_eq!(receiver.recv_vec().expect("a message"), b"x");
+        let started = Instant::now();
+        for _ in 0..3 {
+            assert!(matches!(receiver.recv(), Err(RecvError::Disconnected)));
+            assert!(receiver.recv_timeout(PROMPT).is_err_and(|error| error.is_disconnected()));
+        }
+        assert!(started.elapsed() < PROMPT, "{wait:?}, receiver: {:?}", started.elapsed());
+
+        let (mut sender, mut receiver) = builder.pair().expect("a pair");
+        receiver.attach().expect("a seat");
+        fill(&mut sender, 64);
+        drop(receiver);
+        let started = Instant::now();
+        for _ in 0..3 {
+            assert!(sender.send([0; 64]).is_err_and(|error| error.is_disconnected()));
+            assert!(sender.send_timeout([0; 64], PROMPT).is_err_and(|error| error.is_disconnected()));
+        }
+        assert!(started.elapsed() < PROMPT, "{wait:?}, sender: {:?}", started.elapsed());
     }
 }
 
@@ -413,9 +456,8 @@ fn disconnected_is_not_the_last_word() {
     let channel = mpsc().persistent(false).create(&name).expect("create");
     let mut receiver = channel.receiver().expect("a seat");
     for round in 0..5_u8 {
-        let child = fork(|| channel.sender().expect("a seat").send([round]).expect("send"));
+        fork(|| channel.sender().expect("a seat").send([round]).expect("send")).join();
         assert_eq!(receiver.recv_vec().expect("a message"), [round]);
-        child.join();
         assert!(matches!(receiver.recv(), Err(RecvError::Disconnected)));
     }
     let mut sender = channel.sender().expect("a seat");
@@ -423,7 +465,9 @@ fn disconnected_is_not_the_last_word() {
     let error = (0..1_000_000).find_map(|_| sender.try_send([1; 64]).err()).expect("full or disconnected");
     match error {
         TrySendError::Full(_) => {
-            until("the sender hears of it", || sender.try_send([1; 64]).is_err_and(|error| error.is_disconnected()));
+            until("the sender hears of it", || {
+                sender.try_send([1; 64]).is_err_and(|error| error.is_disconnected())
+            });
         }
         TrySendError::Failed(error) => assert!(matches!(error.fault(), Fault::Disconnected), "{error}"),
     }

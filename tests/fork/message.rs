@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sysring::{RecvError, Receiver, RecvTimeoutError, Sender, SendTimeoutError, Trusted, TryRecvError, TrySendError};
+use sysring::{
+    Receiver, RecvError, RecvTimeoutError, SendTimeoutError, Sender, Trusted, TryRecvError, TrySendError,
+};
 
 use crate::process::{trusted_receiver, trusted_sender};
 
@@ -126,15 +128,17 @@ pub(crate) struct Checker {
     next: Vec<u32>,
     /// Empty messages do not say whose they are: counted only.
     empty: u64,
+    accepted: u64,
     expected: Vec<u8>,
 }
 
 impl Checker {
     pub(crate) fn new(senders: u32, plan: Plan) -> Checker {
-        Checker { plan, next: vec![0; senders as usize], empty: 0, expected: Vec::new() }
+        Checker { plan, next: vec![0; senders as usize], empty: 0, accepted: 0, expected: Vec::new() }
     }
 
     pub(crate) fn accept(&mut self, bytes: &[u8]) {
+        self.accepted += 1;
         if bytes.is_empty() {
             self.empty += 1;
             return;
@@ -152,6 +156,11 @@ impl Checker {
         self.next[sender as usize] = number + 1;
     }
 
+    /// Whether everything has come, if nothing is out of order.
+    fn is_complete(&self) -> bool {
+        self.accepted == u64::from(self.plan.count) * self.next.len() as u64
+    }
+
     /// The number of the next message of `sender` that is not empty.
     fn skip_empty(&self, sender: u32) -> u32 {
         let next = self.next.get(sender as usize).unwrap_or_else(|| panic!("there is no sender {sender}"));
@@ -163,7 +172,8 @@ impl Checker {
         let mut empty = 0;
         for sender in 0..self.next.len() as u32 {
             assert_eq!(self.skip_empty(sender), self.plan.count, "sender {sender}: messages are missing");
-            empty += (0..self.plan.count).filter(|&number| self.plan.length(sender, number) == 0).count() as u64;
+            empty +=
+                (0..self.plan.count).filter(|&number| self.plan.length(sender, number) == 0).count() as u64;
         }
         assert_eq!(self.empty, empty, "empty messages");
     }
@@ -248,11 +258,12 @@ fn send_one(sender: &mut Trusted<Sender>, bytes: &[u8], number: u32, form: SendF
         },
         SendForm::Slot => {
             let sender: &mut Sender = sender;
-            if number % 5 == 0 {
-                drop(sender.reserve(bytes.len() / 2).expect("reserve")); // aborted
+            if number.is_multiple_of(5) {
+                let _aborted = sender.reserve(bytes.len() / 2).expect("reserve");
             }
-            let spare = if number % 3 == 0 { 13 } else { 0 };
-            let mut slot = sender.reserve((bytes.len() + spare).min(sender.max_message() as usize)).expect("reserve");
+            let spare = if number.is_multiple_of(3) { 13 } else { 0 };
+            let mut slot =
+                sender.reserve((bytes.len() + spare).min(sender.max_message() as usize)).expect("reserve");
             let (front, back) = bytes.split_at(bytes.len() / 3);
             slot.write(front).expect("it fits");
             slot.write_at(front.len(), back).expect("it fits");
@@ -305,12 +316,12 @@ pub(crate) const RECV_FORMS: [RecvForm; 13] = [
     RecvForm::TryIter,
 ];
 
-/// Receives until the end of the stream.
+/// Receives until the end of the stream; a first of several senders may have gone before the next has come.
 pub(crate) fn receive_all(receiver: Receiver, checker: &mut Checker, form: RecvForm) -> Receiver {
     let mut receiver = trusted_receiver(receiver);
     let mut buffer = vec![0; receiver.max_message() as usize];
     let mut turn = 0;
-    loop {
+    while checker.next.len() == 1 || !checker.is_complete() {
         let form = match form {
             RecvForm::Mixed => RECV_FORMS[mix(turn) as usize % RECV_FORMS.len()],
             form => form,
@@ -318,10 +329,12 @@ pub(crate) fn receive_all(receiver: Receiver, checker: &mut Checker, form: RecvF
         turn += 1;
         match receive_some(&mut receiver, checker, form, &mut buffer) {
             Ok(()) => {}
-            Err(RecvError::Disconnected) => return receiver.into_inner(),
+            Err(RecvError::Disconnected) if checker.next.len() == 1 => return receiver.into_inner(),
+            Err(RecvError::Disconnected) => {}
             Err(error) => panic!("{form:?}: {error}"),
         }
     }
+    receiver.into_inner()
 }
 
 /// One call, or a few. Nothing there yet is fine.
@@ -329,7 +342,7 @@ fn receive_some(
     trusted: &mut Trusted<Receiver>,
     checker: &mut Checker,
     form: RecvForm,
-    buffer: &mut Vec<u8>,
+    buffer: &mut [u8],
 ) -> Result<(), RecvError> {
     let patient = |error: RecvTimeoutError| match error {
         RecvTimeoutError::Timeout => Ok(()),
@@ -351,7 +364,9 @@ fn receive_some(
             assert!(!message.redelivered());
             checker.accept(&message.to_vec());
         }),
-        RecvForm::Try => receiver.try_recv().map(|message| checker.accept(&message.to_vec())).or_else(untried),
+        RecvForm::Try => {
+            receiver.try_recv().map(|message| checker.accept(&message.to_vec())).or_else(untried)
+        }
         RecvForm::Timeout => receiver
             .recv_timeout(SHORT)
             .map(|message| {

@@ -31,7 +31,7 @@ fn check(receiver: &mut sysring::Receiver, senders: u64, chain: u64) {
 
 /// A sends a, tells B through a pipe, B sends b; A does not wait for B.
 fn told_through_a_pipe() {
-    const PAIRS: u64 = 60_000;
+    const PAIRS: u64 = 150_000;
     let (mut sender, mut receiver) = mpsc().senders(2).capacity(4096).pair().expect("a pair");
     let pipe = Pipe::new();
     let cause = fork(|| {
@@ -104,18 +104,18 @@ fn ring_of(senders: u64, rounds: u64, named: bool, noise: bool) {
 }
 
 fn token_through_pipes() {
-    ring_of(2, 10_000, false, false);
-    ring_of(4, 4_000, true, false);
+    ring_of(2, 30_000, false, false);
+    ring_of(4, 10_000, true, false);
 }
 
 fn among_noise() {
-    ring_of(3, 5_000, false, true);
-    ring_of(7, 1_500, true, true);
+    ring_of(3, 15_000, false, true);
+    ring_of(7, 4_000, true, true);
 }
 
 /// The knowledge travels through shared memory, without a system call.
 fn token_through_a_channel() {
-    const ROUNDS: u64 = 40_000;
+    const ROUNDS: u64 = 100_000;
     let (mut sender, mut receiver) = mpsc().senders(2).capacity(4096).pair().expect("a pair");
     let (mut to_second, mut at_second) = spsc().capacity(4096).pair().expect("a pair");
     let (mut to_first, mut at_first) = spsc().capacity(4096).pair().expect("a pair");

@@ -57,6 +57,15 @@ pub(crate) fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Ends this process by SIGKILL.
+pub(crate) fn kill_oneself() -> ! {
+    // SAFETY: takes nothing and cannot fail.
+    let pid = unsafe { libc::getpid() };
+    // SAFETY: this process itself, which does not come back.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    exit(103)
+}
+
 /// Waits for a child, any if `pid` is -1. `None`: there is none, or none has ended and `wait` is false.
 fn reap(pid: i32, wait: bool) -> Option<(i32, End)> {
     let mut status = 0;
@@ -211,7 +220,8 @@ impl Pipe {
         drop(writer);
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).expect("read from a pipe");
-        let whole = bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
+        let whole =
+            bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
         whole.collect::<Vec<_>>().into_iter()
     }
 }
@@ -289,5 +299,8 @@ pub(crate) fn objects() -> Vec<Object> {
 
 /// The segments under a key.
 pub(crate) fn segments_under(key: i32) -> usize {
-    objects().iter().filter(|object| matches!(object, Object::Segment { key: found, .. } if *found == key)).count()
+    objects()
+        .iter()
+        .filter(|object| matches!(object, Object::Segment { key: found, .. } if *found == key))
+        .count()
 }
