@@ -8,6 +8,14 @@ use crate::sys::Errno;
 use crate::sys::hint::hint;
 
 /// What kind of thing went wrong in making, opening, attaching to, looking at or removing a channel.
+///
+/// ```
+/// use sysring::OpenErrorKind;
+/// match sysring::spsc().open("doc-nobody-made-this").unwrap_err().kind() {
+///     OpenErrorKind::NotFound => {} // perhaps later
+///     kind => panic!("{kind:?}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenErrorKind {
@@ -48,6 +56,11 @@ pub enum OpenErrorKind {
 /// A channel could not be made, opened, attached to, looked at or removed.
 ///
 /// Prints one line: what, which channel, why (errno by name) and what to do.
+///
+/// ```
+/// let error = sysring::mpsc().senders(1000).pair().unwrap_err();
+/// assert!(error.to_string().contains("1000 senders are not between 1 and 240"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct OpenError {
     address: String,
@@ -91,16 +104,33 @@ impl OpenError {
     }
 
     /// What went wrong, for programs.
+    ///
+    /// ```
+    /// use sysring::OpenErrorKind;
+    /// let error = sysring::spsc().capacity(0).pair().unwrap_err();
+    /// assert_eq!(error.kind(), OpenErrorKind::InvalidOption);
+    /// ```
     pub fn kind(&self) -> OpenErrorKind {
         self.kind
     }
 
     /// The errno behind it, if a system call failed.
+    ///
+    /// ```
+    /// use sysring::Errno;
+    /// let error = sysring::spsc().open("path:/no/such/file:1").unwrap_err();
+    /// assert_eq!(error.errno(), Some(Errno::ENOENT)); // the file's, from ftok
+    /// ```
     pub fn errno(&self) -> Option<Errno> {
         self.source
     }
 
     /// The channel's address as text.
+    ///
+    /// ```
+    /// let error = sysring::remove("doc-nobody-made-this").unwrap_err();
+    /// assert_eq!(error.address(), "doc-nobody-made-this");
+    /// ```
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -126,6 +156,12 @@ impl core::error::Error for OpenError {
 }
 
 /// A system call on an open channel failed in a way that has no name of its own.
+///
+/// ```
+/// use sysring::{Errno, SystemError};
+/// let error = SystemError { call: "semop", errno: Errno::ENOMEM };
+/// assert_eq!(error.to_string(), "semop failed: ENOMEM (Cannot allocate memory)");
+/// ```
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{call} failed: {errno}")]
 pub struct SystemError {
@@ -137,6 +173,12 @@ pub struct SystemError {
 }
 
 /// Words in the segment that no process keeping to the protocol writes.
+///
+/// ```
+/// use sysring::Corruption;
+/// let error = Corruption { lane: 3, position: 4096 };
+/// assert_eq!(error.to_string(), "lane 3 is damaged at position 4096");
+/// ```
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("lane {lane} is damaged at position {position}")]
 pub struct Corruption {
@@ -147,6 +189,16 @@ pub struct Corruption {
 }
 
 /// Why a message could not be sent.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::Fault;
+/// let (mut tx, _rx) = sysring::spsc().max_message(100).pair()?;
+/// let error = tx.send([0; 101]).unwrap_err();
+/// assert!(matches!(error.fault(), Fault::TooLong { len: 101, max: 100 }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -184,6 +236,15 @@ pub enum Fault {
 }
 
 /// A message was not sent; it comes back.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, _rx) = sysring::spsc().max_message(100).pair()?;
+/// let error = tx.send([0; 101]).unwrap_err();
+/// assert!(error.to_string().starts_with("message not sent: 101 bytes are more than"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SendError<T> {
     message: T,
@@ -196,26 +257,74 @@ impl<T> SendError<T> {
     }
 
     /// The message that was not sent.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, _rx) = sysring::spsc().max_message(100).pair()?;
+    /// let message: Vec<u8> = tx.send(vec![7; 101]).unwrap_err().into_inner();
+    /// assert_eq!(message.len(), 101); // not copied, not lost
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_inner(self) -> T {
         self.message
     }
 
     /// The message that was not sent.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, _rx) = sysring::spsc().max_message(4).pair()?;
+    /// assert_eq!(tx.send("too long").unwrap_err().message(), &"too long");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn message(&self) -> &T {
         &self.message
     }
 
     /// Why it was not sent.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Fault;
+    /// # let name = format!("doc-error-t-senderror-t-fault-{}", std::process::id());
+    /// let mut tx = sysring::spsc().sender(&name)?;
+    /// sysring::remove(&name)?;
+    /// assert!(matches!(tx.send("late").unwrap_err().fault(), Fault::Removed));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fault(&self) -> &Fault {
         &self.fault
     }
 
     /// Whether the receiver has gone.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, rx) = sysring::spsc().capacity(4096).pair()?;
+    /// drop(rx);
+    /// while tx.try_send([7; 56]).is_ok() {} // until the lane is full
+    /// assert!(tx.send([7; 56]).unwrap_err().is_disconnected());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self.fault, Fault::Disconnected)
     }
 
     /// Whether the channel was removed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-error-t-senderror-t-is-removed-{}", std::process::id());
+    /// let mut tx = sysring::spsc().sender(&name)?;
+    /// sysring::remove(&name)?;
+    /// assert!(tx.send("late").unwrap_err().is_removed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_removed(&self) -> bool {
         matches!(self.fault, Fault::Removed)
     }
@@ -242,6 +351,20 @@ impl<T> core::error::Error for SendError<T> {
 macro_rules! send_outcome {
     ($name:ident, $waiting:ident, $is_waiting:ident, $summary:literal, $variant:literal, $text:literal) => {
         #[doc = $summary]
+        ///
+        /// ```
+        /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use std::time::Duration;
+        /// use sysring::{SendTimeoutError, TrySendError};
+        /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+        /// while tx.try_send([7; 56]).is_ok() {}
+        /// assert!(matches!(tx.try_send([7; 56]), Err(TrySendError::Full(_))));
+        /// let late = tx.send_timeout([7; 56], Duration::from_millis(1));
+        /// assert!(matches!(late, Err(SendTimeoutError::Timeout(_))));
+        /// assert!(matches!(tx.try_send([7; 5000]), Err(TrySendError::Failed(_)))); // waiting would not help
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone)]
         pub enum $name<T> {
             #[doc = $variant]
@@ -252,6 +375,18 @@ macro_rules! send_outcome {
 
         impl<T> $name<T> {
             /// The message that was not sent.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// use std::time::Duration;
+            /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+            /// while tx.try_send([7; 56]).is_ok() {}
+            /// assert_eq!(tx.try_send([8; 56]).unwrap_err().into_inner(), [8; 56]);
+            /// let late = tx.send_timeout([9; 56], Duration::from_millis(1));
+            /// assert_eq!(late.unwrap_err().into_inner(), [9; 56]);
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn into_inner(self) -> T {
                 match self {
                     $name::$waiting(message) => message,
@@ -260,11 +395,33 @@ macro_rules! send_outcome {
             }
 
             #[doc = $variant]
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// use std::time::Duration;
+            /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+            /// while tx.try_send([7; 56]).is_ok() {}
+            /// assert!(tx.try_send([7; 56]).unwrap_err().is_full());
+            /// assert!(tx.send_timeout([7; 56], Duration::from_millis(1)).unwrap_err().is_timeout());
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn $is_waiting(&self) -> bool {
                 matches!(self, $name::$waiting(_))
             }
 
             /// Whether the receiver has gone.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// use std::time::Duration;
+            /// let (mut tx, rx) = sysring::spsc().capacity(4096).pair()?;
+            /// drop(rx);
+            /// while tx.try_send([7; 56]).is_ok() {} // until the lane is full
+            /// assert!(tx.send_timeout([7; 56], Duration::from_secs(5)).unwrap_err().is_disconnected());
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn is_disconnected(&self) -> bool {
                 matches!(self, $name::Failed(error) if error.is_disconnected())
             }
@@ -324,6 +481,19 @@ send_outcome!(
 );
 
 /// Why no message was received.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::RecvError;
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("only")?;
+/// drop(tx);
+/// assert!(matches!(rx.recv_into(&mut [0; 2]), Err(RecvError::TooSmall { needed: 4, .. })));
+/// assert_eq!(rx.recv_vec()?, b"only");
+/// assert!(matches!(rx.recv(), Err(RecvError::Disconnected)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -358,6 +528,18 @@ pub enum RecvError {
 macro_rules! recv_outcome {
     ($name:ident, $waiting:ident, $is_waiting:ident, $summary:literal, $variant:literal, $text:literal) => {
         #[doc = $summary]
+        ///
+        /// ```
+        /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use std::time::Duration;
+        /// use sysring::{RecvTimeoutError, TryRecvError};
+        /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+        /// tx.attach()?;
+        /// assert!(matches!(rx.try_recv(), Err(TryRecvError::Empty)));
+        /// assert!(matches!(rx.recv_timeout(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout)));
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone, Debug, Error)]
         pub enum $name {
             #[doc = $variant]
@@ -370,11 +552,33 @@ macro_rules! recv_outcome {
 
         impl $name {
             #[doc = $variant]
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// use std::time::Duration;
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.attach()?;
+            /// assert!(rx.try_recv().unwrap_err().is_empty());
+            /// assert!(rx.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn $is_waiting(&self) -> bool {
                 matches!(self, $name::$waiting)
             }
 
             /// Whether all senders have gone and everything was received.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// use std::time::Duration;
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.attach()?;
+            /// drop(tx);
+            /// assert!(rx.recv_timeout(Duration::from_secs(5)).unwrap_err().is_disconnected());
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn is_disconnected(&self) -> bool {
                 matches!(self, $name::Failed(RecvError::Disconnected))
             }

@@ -46,6 +46,13 @@ pub(crate) enum Target {
 impl Address {
     /// A channel of that name: 1 to 248 bytes, no control characters, not beginning with `key:`, `path:` or
     /// `id:`.
+    ///
+    /// ```
+    /// use sysring::{Address, OpenErrorKind};
+    /// assert_eq!(Address::name("logs"), Address::from("logs"));
+    /// let error = sysring::spsc().open(Address::name("key:1")).unwrap_err(); // would be taken for a key
+    /// assert_eq!(error.kind(), OpenErrorKind::InvalidAddress);
+    /// ```
     pub fn name(name: impl Into<String>) -> Address {
         let text = name.into();
         let why = if text.is_empty() {
@@ -63,6 +70,12 @@ impl Address {
     }
 
     /// A raw System V key, not 0 (which is `IPC_PRIVATE`).
+    ///
+    /// ```
+    /// use sysring::Address;
+    /// assert_eq!(Address::key(0x1234).to_string(), "key:0x1234");
+    /// assert!(sysring::spsc().open(Address::key(0)).is_err());
+    /// ```
     pub fn key(key: i32) -> Address {
         if key == 0 {
             let why = "key 0 is IPC_PRIVATE and finds nothing";
@@ -72,11 +85,21 @@ impl Address {
     }
 
     /// The key that `ftok(file, id)` gives, bit for bit as in the C library. The file must exist.
+    ///
+    /// ```
+    /// use sysring::Address;
+    /// assert_eq!(Address::path("/etc/passwd", 7).to_string(), "path:/etc/passwd:7");
+    /// ```
     pub fn path(file: impl AsRef<Path>, id: i32) -> Address {
         Address(Kind::Path(file.as_ref().to_owned(), id))
     }
 
     /// A segment by the kernel's id, as `ipcs -m` shows it.
+    ///
+    /// ```
+    /// use sysring::Address;
+    /// assert_eq!(Address::id(7), Address::from("id:7"));
+    /// ```
     pub fn id(id: i32) -> Address {
         Address(Kind::Id(id))
     }

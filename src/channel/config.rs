@@ -14,6 +14,15 @@ use crate::sys::process;
 use crate::wait::WaitStrategy;
 
 /// How many senders a channel is made for.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::Kind;
+/// let (tx, _rx) = sysring::spsc().pair()?;
+/// assert_eq!(tx.stats()?.kind, Kind::Spsc);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One sender.
@@ -24,6 +33,15 @@ pub enum Kind {
 
 /// In which order messages of different senders are received. Each sender's own messages always come in the
 /// order they were sent.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::Order;
+/// let (tx, _rx) = sysring::mpsc().order(Order::PerSender).pair()?;
+/// assert_eq!(tx.stats()?.order, Order::PerSender);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// One order that respects causality: if the sender of b can know, through memory or a kernel call, that
@@ -34,6 +52,16 @@ pub enum Order {
 }
 
 /// How publishing and falling asleep are kept in order.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::Fence;
+/// let (mut tx, _rx) = sysring::spsc().fence(Fence::Real).pair()?;
+/// tx.attach()?;
+/// assert!(tx.stats()?.real_fences);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fence {
     /// `membarrier` by whoever goes to sleep, nothing for whoever publishes, where the kernel has it and all
@@ -95,12 +123,30 @@ impl Builder {
 
     /// Bytes of each sender's lane: rounded up to a power of two, 4 KiB to 1 TiB; default 1 MiB. Lanes nobody
     /// uses cost address space, not memory.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, _rx) = sysring::spsc().capacity(100_000).pair()?;
+    /// assert_eq!(tx.capacity(), 128 << 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn capacity(mut self, bytes: u64) -> Builder {
         self.capacity = Some(bytes);
         self
     }
 
     /// Number of sender seats, 1 to 240; default 64. An SPSC channel has one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, _rx) = sysring::mpsc().senders(2).pair()?;
+    /// tx.attach()?;
+    /// let _second = tx.try_clone()?;
+    /// assert!(tx.try_clone().is_err()); // both seats are taken
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn senders(mut self, seats: u32) -> Builder {
         self.senders = Some(seats);
         self
@@ -108,6 +154,15 @@ impl Builder {
 
     /// Largest message in bytes: at most capacity / 2 - 16, which is the default. Asking for more raises the
     /// capacity.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, _rx) = sysring::spsc().max_message(1 << 20).pair()?;
+    /// assert_eq!(tx.max_message(), 1 << 20);
+    /// assert_eq!(tx.capacity(), 4 << 20); // more than the default, so that it fits
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_message(mut self, bytes: u64) -> Builder {
         self.max_message = Some(bytes);
         self
@@ -115,12 +170,33 @@ impl Builder {
 
     /// Permission bits of the segment and the semaphore set; default 0600. Whoever may write may also damage the
     /// channel's contents; all are equal inside it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-config-builder-mode-{}", std::process::id());
+    /// let channel = sysring::spsc().mode(0o660).create(&name)?; // the group may use it too
+    /// assert_eq!(channel.stats()?.mode, 0o660);
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mode(mut self, mode: u32) -> Builder {
         self.mode = Some(mode);
         self
     }
 
     /// Order across senders of an MPSC channel; default [`Order::Total`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Order;
+    /// let (mut tx, mut rx) = sysring::mpsc().order(Order::PerSender).pair()?;
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// assert_eq!(rx.recv_vec()?, b"a"); // one sender's own order holds always
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn order(mut self, order: Order) -> Builder {
         self.order = Some(order);
         self
@@ -128,18 +204,50 @@ impl Builder {
 
     /// Whether senders wait for the next receiver instead of seeing `Disconnected`. Default: yes for named
     /// channels, no for anonymous ones.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-config-builder-persistent-{}", std::process::id());
+    /// let channel = sysring::spsc().persistent(false).create(&name)?;
+    /// assert!(!channel.persistent());
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn persistent(mut self, persistent: bool) -> Builder {
         self.persistent = Some(persistent);
         self
     }
 
     /// How the handles made by this builder wait.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::WaitStrategy;
+    /// let (mut tx, mut rx) = sysring::spsc().wait(WaitStrategy::Sleep).pair()?;
+    /// let sender = std::thread::spawn(move || tx.send("woken by the kernel"));
+    /// assert_eq!(rx.recv_vec()?, b"woken by the kernel");
+    /// sender.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wait(mut self, strategy: WaitStrategy) -> Builder {
         self.handle.wait = strategy;
         self
     }
 
     /// How publishing and falling asleep are kept in order.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Fence;
+    /// let (mut tx, mut rx) = sysring::spsc().fence(Fence::Real).pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec()?, b"a");
+    /// assert!(rx.stats()?.real_fences);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fence(mut self, fence: Fence) -> Builder {
         self.handle.fence = fence;
         self
@@ -147,6 +255,14 @@ impl Builder {
 
     /// Asks for huge pages when the channel is made. Where the kernel has none to give, ordinary ones are taken;
     /// [`Stats::huge_pages`](crate::Stats::huge_pages) tells.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, _rx) = sysring::spsc().huge_pages(true).pair()?; // works in either case
+    /// println!("huge pages: {}", tx.stats()?.huge_pages);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn huge_pages(mut self, huge: bool) -> Builder {
         self.huge_pages = huge;
         self
@@ -154,6 +270,16 @@ impl Builder {
 
     /// Keeps the segment in memory (`SHM_LOCK`) when the channel is made. Needs a sufficient `RLIMIT_MEMLOCK` or
     /// CAP_IPC_LOCK; making the channel fails otherwise.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// match sysring::spsc().capacity(4096).lock(true).pair() {
+    ///     Ok((tx, _rx)) => assert!(tx.stats()?.locked),
+    ///     Err(error) => println!("{error}"), // names the limit and what to do
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lock(mut self, lock: bool) -> Builder {
         self.lock = lock;
         self
@@ -161,6 +287,16 @@ impl Builder {
 
     /// Makes the kernel provide the pages of a lane when its seat is taken (a receiver: of all lanes), so that
     /// no first message pays for it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().capacity(64 << 10).prefault(true).pair()?;
+    /// tx.attach()?; // here, not in the first `send`
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec()?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn prefault(mut self, prefault: bool) -> Builder {
         self.handle.prefault = prefault;
         self
@@ -168,6 +304,16 @@ impl Builder {
 
     /// Also opens channels that this user made. Without it: one's own and root's only, because whoever made a
     /// segment may replace its permissions.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-config-builder-trust-uid-{}", std::process::id());
+    /// let daemon = 1; // channels of this user are opened too
+    /// let channel = sysring::spsc().trust_uid(daemon).open_or_create(&name)?;
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn trust_uid(mut self, uid: u32) -> Builder {
         self.trusted.push(uid);
         self
@@ -180,6 +326,16 @@ impl Builder {
     ///
     /// # Errors
     /// [`OpenErrorKind::InvalidOption`], [`OpenErrorKind::Limit`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let sender = std::thread::spawn(move || tx.send("from the other side"));
+    /// assert_eq!(rx.recv_vec()?, b"from the other side");
+    /// sender.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pair(&self) -> Result<(Sender, Receiver), OpenError> {
         let shared = open::anonymous(self)?;
         Ok((Sender::unseated(&shared), Receiver::unseated(&shared)))
@@ -192,6 +348,17 @@ impl Builder {
     /// # Errors
     /// [`OpenErrorKind::AlreadyExists`], [`OpenErrorKind::Foreign`], [`OpenErrorKind::NameTaken`],
     /// [`OpenErrorKind::Limit`] and others.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::OpenErrorKind;
+    /// # let name = format!("doc-config-builder-create-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// assert_eq!(sysring::spsc().create(&name).unwrap_err().kind(), OpenErrorKind::AlreadyExists);
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create(&self, address: impl Into<Address>) -> Result<Channel, OpenError> {
         open::named(self, &address.into(), Want::Create).map(Channel::new)
     }
@@ -200,6 +367,19 @@ impl Builder {
     ///
     /// # Errors
     /// [`OpenErrorKind::NotFound`], [`OpenErrorKind::Mismatch`], [`OpenErrorKind::Foreign`] and others.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::OpenErrorKind;
+    /// # let name = format!("doc-config-builder-open-{}", std::process::id());
+    /// let channel = sysring::spsc().capacity(4096).create(&name)?;
+    /// assert_eq!(sysring::spsc().open(&name)?.capacity(), 4096); // taken as it is
+    /// assert_eq!(sysring::mpsc().open(&name).unwrap_err().kind(), OpenErrorKind::Mismatch);
+    /// channel.remove()?;
+    /// assert_eq!(sysring::spsc().open(&name).unwrap_err().kind(), OpenErrorKind::NotFound);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(&self, address: impl Into<Address>) -> Result<Channel, OpenError> {
         open::named(self, &address.into(), Want::Open).map(Channel::new)
     }
@@ -208,6 +388,17 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::open`] and [`Builder::create`], except that either state is welcome.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-config-builder-open-or-create-{}", std::process::id());
+    /// let first = sysring::spsc().open_or_create(&name)?;
+    /// let second = sysring::spsc().open_or_create(&name)?;
+    /// assert_eq!(first.id(), second.id());
+    /// first.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open_or_create(&self, address: impl Into<Address>) -> Result<Channel, OpenError> {
         open::named(self, &address.into(), Want::Either).map(Channel::new)
     }
@@ -216,6 +407,17 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::open_or_create`], and [`OpenErrorKind::SeatTaken`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-config-builder-sender-{}", std::process::id());
+    /// let mut tx = sysring::mpsc().sender(&name)?;
+    /// tx.send("kept until a receiver comes")?;
+    /// assert_eq!(sysring::mpsc().receiver(&name)?.recv_vec()?, b"kept until a receiver comes");
+    /// sysring::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sender(&self, address: impl Into<Address>) -> Result<Sender, OpenError> {
         self.open_or_create(address)?.sender()
     }
@@ -224,6 +426,17 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::open_or_create`], and [`OpenErrorKind::SeatTaken`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-config-builder-receiver-{}", std::process::id());
+    /// let mut rx = sysring::mpsc().receiver(&name)?;
+    /// assert!(rx.try_recv().unwrap_err().is_empty()); // waits for the first sender to come
+    /// assert!(sysring::mpsc().receiver(&name).is_err()); // there is one receiver
+    /// sysring::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn receiver(&self, address: impl Into<Address>) -> Result<Receiver, OpenError> {
         self.open_or_create(address)?.receiver()
     }

@@ -37,6 +37,19 @@ impl Interrupter {
     }
 
     /// Interrupts.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::RecvError;
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.attach()?;
+    /// rx.interrupter().interrupt(); // nobody waits yet: the next wait ends
+    /// assert!(matches!(rx.recv(), Err(RecvError::Interrupted)));
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec()?, b"a"); // once per call
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn interrupt(&self) {
         self.state.raised.store(true, Ordering::SeqCst);
         let bell = self.state.bell.load(Ordering::SeqCst);

@@ -32,11 +32,31 @@ use crate::wait::{Barrier, CEILING, Semaphore};
 use config::HandleOptions;
 
 /// Asks for a channel with one sender.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("one sender, one receiver")?;
+/// assert_eq!(rx.recv_vec()?, b"one sender, one receiver");
+/// # Ok(())
+/// # }
+/// ```
 pub fn spsc() -> Builder {
     Builder::of_kind(Kind::Spsc)
 }
 
 /// Asks for a channel with many senders.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::mpsc().pair()?;
+/// let mut other = tx.try_clone()?;
+/// tx.send("question")?;
+/// other.send("answer")?;
+/// assert_eq!(rx.recv_vec()?, b"question");
+/// # Ok(())
+/// # }
+/// ```
 pub fn mpsc() -> Builder {
     Builder::of_kind(Kind::Mpsc)
 }
@@ -251,6 +271,18 @@ impl Channel {
     ///
     /// # Errors
     /// [`OpenErrorKind::SeatTaken`] naming the process; [`OpenErrorKind::Removed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-sender-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// let mut tx = channel.sender()?;
+    /// tx.send("a")?;
+    /// assert!(channel.sender().is_err()); // the only seat is taken
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sender(&self) -> Result<Sender, OpenError> {
         let mut sender = Sender::unseated(&self.shared);
         sender.attach()?;
@@ -261,6 +293,17 @@ impl Channel {
     ///
     /// # Errors
     /// [`OpenErrorKind::SeatTaken`] naming the process; [`OpenErrorKind::Removed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-receiver-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// channel.sender()?.send("a")?;
+    /// assert_eq!(channel.receiver()?.recv_vec()?, b"a");
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn receiver(&self) -> Result<Receiver, OpenError> {
         let mut receiver = Receiver::unseated(&self.shared);
         receiver.attach()?;
@@ -271,6 +314,17 @@ impl Channel {
     ///
     /// # Errors
     /// [`OpenErrorKind::Removed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-stats-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// let _tx = channel.sender()?;
+    /// assert_eq!(channel.stats()?.sender_attaches, 1);
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> Result<Stats, OpenError> {
         stats::collect(&self.shared.view, &self.shared.address)
     }
@@ -280,51 +334,158 @@ impl Channel {
     /// # Errors
     /// [`OpenErrorKind::PermissionDenied`] for anybody but its owner; [`OpenErrorKind::Removed`] if it was
     /// removed already.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-remove-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// let mut tx = channel.sender()?;
+    /// channel.remove()?;
+    /// assert!(tx.send("late").unwrap_err().is_removed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn remove(&self) -> Result<(), OpenError> {
         open::remove(&Address::id(self.id()))
     }
 
     /// The segment's id, as `ipcs -m` shows it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Address;
+    /// # let name = format!("doc-mod-channel-id-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// let same = sysring::spsc().open(Address::id(channel.id()))?;
+    /// assert_eq!(same.name(), name);
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> i32 {
         self.shared.view.region().id()
     }
 
     /// The segment's key; 0 after removal.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Address;
+    /// # let name = format!("doc-mod-channel-key-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// let same = sysring::spsc().open(Address::key(channel.key()))?;
+    /// assert_eq!(same.id(), channel.id());
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn key(&self) -> i32 {
         shm::stat(self.id()).map_or(0, |stat| stat.key)
     }
 
     /// The channel's name; empty if it was made under a raw key.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-name-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// assert_eq!(channel.name(), name);
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn name(&self) -> &str {
         self.shared.view.name()
     }
 
     /// For one sender or many.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::{Builder, Kind};
+    /// # let name = format!("doc-mod-channel-kind-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// assert_eq!(Builder::default().open(&name)?.kind(), Kind::Spsc); // whatever is there
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind(&self) -> Kind {
         if self.shared.view.is_spsc() { Kind::Spsc } else { Kind::Mpsc }
     }
 
     /// Order across senders.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Order;
+    /// # let name = format!("doc-mod-channel-order-{}", std::process::id());
+    /// let channel = sysring::mpsc().create(&name)?;
+    /// assert_eq!(channel.order(), Order::Total); // the default
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn order(&self) -> Order {
         if self.shared.view.is_total() { Order::Total } else { Order::PerSender }
     }
 
     /// Bytes of each lane.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-capacity-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// assert_eq!(channel.capacity(), 1 << 20); // the default
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn capacity(&self) -> u64 {
         self.shared.view.geometry().capacity()
     }
 
     /// Largest message in bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-max-message-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// assert_eq!(channel.max_message(), channel.capacity() / 2 - 16); // the default
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_message(&self) -> u64 {
         self.shared.view.max_message()
     }
 
     /// Number of sender seats.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-senders-{}", std::process::id());
+    /// let channel = sysring::mpsc().create(&name)?;
+    /// assert_eq!(channel.senders(), 64); // the default
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn senders(&self) -> u32 {
         self.shared.view.geometry().senders()
     }
 
     /// Whether senders wait for the next receiver.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mod-channel-persistent-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// assert!(channel.persistent()); // the default of named channels
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn persistent(&self) -> bool {
         self.shared.view.is_persistent()
     }

@@ -20,6 +20,19 @@ use crate::sys::{Errno, process, sem};
 use crate::wait::{self, Backoff, Barrier, Slept, WaitStrategy};
 
 /// What counts as the end of the stream, for [`Receiver::set_end`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::EndOfStream;
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// rx.set_end(EndOfStream::Never);
+/// tx.send("a")?;
+/// drop(tx);
+/// assert_eq!(rx.recv_vec()?, b"a");
+/// assert!(rx.try_recv().unwrap_err().is_empty()); // no end, though the sender has gone
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndOfStream {
     /// All senders have gone, at least one was there, and everything is received.
@@ -42,6 +55,18 @@ pub enum EndOfStream {
 ///
 /// In a forked child an inherited receiver takes the seat at its first use there, which fails while the parent
 /// has it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::RecvError;
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("last words")?;
+/// drop(tx);
+/// assert_eq!(rx.recv()?.to_vec(), b"last words");
+/// assert!(matches!(rx.recv(), Err(RecvError::Disconnected)));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Receiver {
     seated: Option<Seated>,
     /// Identity of the process that is seated; 0 = nobody is.
@@ -99,6 +124,20 @@ impl Receiver {
     /// # Errors
     /// [`OpenErrorKind::SeatTaken`](crate::OpenErrorKind::SeatTaken) naming the process that holds it;
     /// [`OpenErrorKind::Removed`](crate::OpenErrorKind::Removed).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::OpenErrorKind;
+    /// # let name = format!("doc-receiver-receiver-attach-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// let mut rx = channel.receiver()?;
+    /// rx.attach()?; // has the seat already
+    /// let pid = Some(std::process::id() as i32);
+    /// assert_eq!(channel.receiver().unwrap_err().kind(), OpenErrorKind::SeatTaken { pid });
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attach(&mut self) -> Result<(), OpenError> {
         if self.identity == process::identity() {
             return Ok(());
@@ -152,6 +191,21 @@ impl Receiver {
     }
 
     /// Sets what counts as the end of the stream, that is when `Disconnected` is reported.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::{EndOfStream, RecvError};
+    /// let (mut tx, mut rx) = sysring::mpsc().pair()?;
+    /// rx.set_end(EndOfStream::AfterSenders(1));
+    /// let mut other = tx.try_clone()?;
+    /// tx.attach()?;
+    /// other.send("a")?;
+    /// drop(other); // one session has ended; `tx` goes on
+    /// assert_eq!(rx.recv_vec()?, b"a");
+    /// assert!(matches!(rx.recv(), Err(RecvError::Disconnected)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_end(&mut self, end: EndOfStream) {
         self.end = end;
         self.peers.suspect();
@@ -159,6 +213,18 @@ impl Receiver {
 
     /// Sender sessions that have ended and that no receiver has reported as an end yet: asks the kernel. 0 if the
     /// kernel's answer cannot be had.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::mpsc().pair()?;
+    /// rx.attach()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.departures(), 0);
+    /// drop(tx);
+    /// assert_eq!(rx.departures(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn departures(&mut self) -> u64 {
         let visits = self.peers.visits_now(&self.shared);
         match self.count_senders() {
@@ -171,6 +237,16 @@ impl Receiver {
     ///
     /// # Errors
     /// [`TryRecvError::Empty`]; [`TryRecvError::Failed`] when waiting would not help.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// assert!(rx.try_recv().unwrap_err().is_empty());
+    /// tx.send("a")?;
+    /// assert_eq!(rx.try_recv()?.to_vec(), b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message<'_>, TryRecvError> {
         let current = self.next(Until::Now).map_err(Halt::of_try)?;
@@ -204,6 +280,18 @@ impl Receiver {
     ///
     /// # Errors
     /// [`RecvTimeoutError::Timeout`]; [`RecvTimeoutError::Failed`] as [`Receiver::recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.attach()?;
+    /// assert!(rx.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_timeout(Duration::from_secs(5))?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_timeout(&mut self, limit: Duration) -> Result<Message<'_>, RecvTimeoutError> {
         let current = self.next(Until::timeout(limit)).map_err(Halt::of_timeout)?;
         Ok(self.lend(current))
@@ -213,6 +301,19 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// assert_eq!(rx.recv_deadline(deadline)?.to_vec(), b"a");
+    /// assert_eq!(rx.recv_deadline(deadline)?.to_vec(), b"b"); // within the same five seconds
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Message<'_>, RecvTimeoutError> {
         let current = self.next(Until::Deadline(deadline)).map_err(Halt::of_timeout)?;
         Ok(self.lend(current))
@@ -222,6 +323,18 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::try_recv`], and [`RecvError::TooSmall`]: then the message stays.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut buffer = [0; 16];
+    /// assert!(rx.try_recv_into(&mut buffer).unwrap_err().is_empty());
+    /// tx.send("abc")?;
+    /// let length = rx.try_recv_into(&mut buffer)?;
+    /// assert_eq!(&buffer[..length], b"abc");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn try_recv_into(&mut self, buffer: &mut [u8]) -> Result<usize, TryRecvError> {
         self.copy_next(buffer, Until::Now).map_err(Halt::of_try)
@@ -231,6 +344,19 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv`], and [`RecvError::TooSmall`]: then the message stays.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::RecvError;
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("abc")?;
+    /// assert!(matches!(rx.recv_into(&mut [0; 2]), Err(RecvError::TooSmall { needed: 3, given: 2 })));
+    /// let mut buffer = [0; 16];
+    /// assert_eq!(rx.recv_into(&mut buffer)?, 3); // it stayed
+    /// assert_eq!(&buffer[..3], b"abc");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn recv_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvError> {
         self.copy_next(buffer, Until::Done).map_err(Halt::of_plain)
@@ -240,6 +366,18 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv_timeout`], and [`RecvError::TooSmall`]: then the message stays.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut buffer = [0; 16];
+    /// tx.send("abc")?;
+    /// assert_eq!(rx.recv_into_timeout(&mut buffer, Duration::from_secs(5))?, 3);
+    /// assert!(rx.recv_into_timeout(&mut buffer, Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_into_timeout(
         &mut self,
         buffer: &mut [u8],
@@ -252,6 +390,18 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv_into_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut buffer = [0; 16];
+    /// tx.send("abc")?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// assert_eq!(rx.recv_into_deadline(&mut buffer, deadline)?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_into_deadline(
         &mut self,
         buffer: &mut [u8],
@@ -264,6 +414,16 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::try_recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.try_recv_vec()?, b"a");
+    /// assert!(rx.try_recv_vec().unwrap_err().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_recv_vec(&mut self) -> Result<Vec<u8>, TryRecvError> {
         self.next_vec(Until::Now).map_err(Halt::of_try)
     }
@@ -272,6 +432,15 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec()?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_vec(&mut self) -> Result<Vec<u8>, RecvError> {
         self.next_vec(Until::Done).map_err(Halt::of_plain)
     }
@@ -280,6 +449,17 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec_timeout(Duration::from_secs(5))?, b"a");
+    /// assert!(rx.recv_vec_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_vec_timeout(&mut self, limit: Duration) -> Result<Vec<u8>, RecvTimeoutError> {
         self.next_vec(Until::timeout(limit)).map_err(Halt::of_timeout)
     }
@@ -288,6 +468,16 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec_deadline(Instant::now() + Duration::from_secs(5))?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_vec_deadline(&mut self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
         self.next_vec(Until::Deadline(deadline)).map_err(Halt::of_timeout)
     }
@@ -296,6 +486,17 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::try_recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// assert!(rx.try_recv_batch(10).unwrap_err().is_empty());
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// assert_eq!(rx.try_recv_batch(10)?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_recv_batch(&mut self, max: usize) -> Result<RecvBatch<'_>, TryRecvError> {
         self.fill_batch(max, Until::Now).map_err(Halt::of_try)?;
         Ok(RecvBatch { identity: self.identity, receiver: self })
@@ -307,6 +508,18 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// for word in ["a", "b", "c"] {
+    ///     tx.send(word)?;
+    /// }
+    /// assert_eq!(rx.recv_batch(2)?.len(), 2);
+    /// assert_eq!(rx.recv_batch(2)?.len(), 1); // what is there; it does not wait for more
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_batch(&mut self, max: usize) -> Result<RecvBatch<'_>, RecvError> {
         self.fill_batch(max, Until::Done).map_err(Halt::of_plain)?;
         Ok(RecvBatch { identity: self.identity, receiver: self })
@@ -316,6 +529,17 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_batch_timeout(10, Duration::from_secs(5))?.len(), 1);
+    /// assert!(rx.recv_batch_timeout(10, Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_batch_timeout(
         &mut self,
         max: usize,
@@ -329,6 +553,18 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::recv_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// assert_eq!(rx.recv_batch_deadline(10, deadline)?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_batch_deadline(
         &mut self,
         max: usize,
@@ -356,34 +592,98 @@ impl Receiver {
     }
 
     /// Messages as vectors, as long as there are any; ends at empty too. Does not wait.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// let there: Result<Vec<_>, _> = rx.try_iter().collect();
+    /// assert_eq!(there?, [b"a", b"b"]); // ends though the sender is still there
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_iter(&mut self) -> TryIter<'_> {
         TryIter { receiver: self, ended: false }
     }
 
     /// Whether a sender is there now: asks the kernel. May change at any moment.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.attach()?;
+    /// assert!(rx.is_connected());
+    /// drop(tx);
+    /// assert!(!rx.is_connected());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_connected(&mut self) -> bool {
         !self.shared.is_removed() && self.count_senders().is_ok_and(|alive| alive > 0)
     }
 
     /// Messages that wait. For monitoring: it may grow at any moment, and may be off by what a killed sender was
     /// just publishing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// rx.attach()?;
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// assert_eq!(rx.len(), 2);
+    /// rx.recv()?;
+    /// assert_eq!(rx.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn len(&self) -> u64 {
         let lanes = self.seated.iter().flat_map(|seated| seated.merge.lanes());
         lanes.fold(0, |sum, lane| sum.saturating_add(lane.depth().0))
     }
 
     /// Whether nothing waits, as far as the senders have noted. May become false at any moment.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// rx.attach()?;
+    /// assert!(rx.is_empty());
+    /// tx.send("a")?;
+    /// assert!(!rx.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_empty(&self) -> bool {
         let mut lanes = self.seated.iter().flat_map(|seated| seated.merge.lanes());
         lanes.all(|lane| lane.depth().1 == 0)
     }
 
     /// Bytes of each lane.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (_tx, rx) = sysring::mpsc().capacity(64 << 10).pair()?;
+    /// assert_eq!(rx.capacity(), 64 << 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn capacity(&self) -> u64 {
         self.shared.view.geometry().capacity()
     }
 
     /// Largest message in bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (_tx, mut rx) = sysring::spsc().max_message(1000).pair()?;
+    /// let mut buffer = vec![0; rx.max_message() as usize]; // large enough for every message
+    /// assert_eq!(buffer.len(), 1000);
+    /// assert!(rx.try_recv_into(&mut buffer).unwrap_err().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_message(&self) -> u64 {
         self.shared.view.max_message()
     }
@@ -392,11 +692,32 @@ impl Receiver {
     ///
     /// # Errors
     /// [`OpenErrorKind::Removed`](crate::OpenErrorKind::Removed).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (_tx, mut rx) = sysring::spsc().pair()?;
+    /// assert!(!rx.stats()?.receiver.taken);
+    /// rx.attach()?;
+    /// assert_eq!(rx.stats()?.receiver.pid, Some(std::process::id() as i32));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> Result<Stats, OpenError> {
         stats::collect(&self.shared.view, &self.shared.address)
     }
 
     /// A switch that ends a wait of this handle from another thread.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::RecvError;
+    /// let (_tx, mut rx) = sysring::spsc().pair()?;
+    /// let stop = rx.interrupter();
+    /// std::thread::spawn(move || stop.interrupt());
+    /// assert!(matches!(rx.recv(), Err(RecvError::Interrupted)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn interrupter(&self) -> Interrupter {
         self.interrupter.clone()
     }
@@ -408,6 +729,17 @@ impl Receiver {
     /// handles of this crate; nobody changes the values of the channel's semaphore set but this crate; this process
     /// does not leave its System V undo list or IPC namespace (`unshare`); and it does not use a message that it
     /// inherited through `fork`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut rx = unsafe { rx.trust_peers() };
+    /// tx.send("in place")?;
+    /// assert!(rx.recv()?.starts_with(b"in")); // a `&[u8]`, nothing is copied
+    /// # Ok(())
+    /// # }
+    /// ```
     #[expect(unsafe_code, reason = "the one promise that in-place access needs")]
     pub unsafe fn trust_peers(self) -> Trusted<Receiver> {
         Trusted::new(self)
@@ -726,6 +1058,18 @@ impl fmt::Debug for Receiver {
 ///
 /// Its bytes are copied out, because another process could write them at any time. In a forked child an
 /// inherited message is void: dropping it releases nothing.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("header and body")?;
+/// let message = rx.recv()?;
+/// let mut header = [0; 6];
+/// message.copy_to(&mut header);
+/// assert_eq!(&header, b"header");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Message<'a> {
     receiver: &'a mut Receiver,
@@ -735,6 +1079,18 @@ pub struct Message<'a> {
 }
 
 /// A message of a [`RecvBatch`]; released with it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("a")?;
+/// tx.send("bc")?;
+/// let batch = rx.recv_batch(10)?;
+/// let lengths: Vec<_> = batch.iter().map(|message| message.len()).collect();
+/// assert_eq!(lengths, [1, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BatchMessage<'a> {
     receiver: &'a Receiver,
@@ -746,26 +1102,78 @@ macro_rules! content {
     ($name:ident) => {
         impl $name<'_> {
             /// Bytes of the payload.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.send("abc")?;
+            /// assert_eq!(rx.recv()?.len(), 3);
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn len(&self) -> usize {
                 self.found.length as usize
             }
 
             /// Whether the payload has no bytes.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.send("")?; // an empty message is a message
+            /// assert!(rx.recv()?.is_empty());
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn is_empty(&self) -> bool {
                 self.found.length == 0
             }
 
             /// Number of the sender's lane. A lane has one sender at a time.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::mpsc().pair()?;
+            /// let mut other = tx.try_clone()?;
+            /// tx.send("a")?;
+            /// other.send("b")?;
+            /// let batch = rx.recv_batch(2)?;
+            /// let lanes: Vec<_> = batch.iter().map(|message| Some(message.lane())).collect();
+            /// assert_eq!(lanes, [tx.lane(), other.lane()]);
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn lane(&self) -> u32 {
                 self.lane
             }
 
             /// Whether it was handed out before, and perhaps worked on, by this receiver or one that died.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.send("a")?;
+            /// std::mem::forget(rx.recv()?); // never released, as if the receiver had been killed
+            /// assert!(rx.recv()?.redelivered());
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn redelivered(&self) -> bool {
                 self.found.redelivered
             }
 
             /// Copies the beginning of the payload, as much as both sides have. Returns how much.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.send("abcdef")?;
+            /// let mut buffer = [0; 4];
+            /// assert_eq!(rx.recv()?.copy_to(&mut buffer), 4);
+            /// assert_eq!(&buffer, b"abcd");
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn copy_to(&self, buffer: &mut [u8]) -> usize {
                 let length = buffer.len().min(self.len());
                 self.receiver.map(self.lane).get(self.found.payload, &mut buffer[..length]);
@@ -776,6 +1184,17 @@ macro_rules! content {
             ///
             /// # Panics
             /// If the payload ends before the buffer is full.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.send("abcdef")?;
+            /// let mut buffer = [0; 2];
+            /// rx.recv()?.read_at(3, &mut buffer);
+            /// assert_eq!(&buffer, b"de");
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn read_at(&self, offset: usize, buffer: &mut [u8]) {
                 let fits = offset.checked_add(buffer.len()).is_some_and(|end| end <= self.len());
                 assert!(fits, "{} bytes at {offset} of a message of {}", buffer.len(), self.len());
@@ -783,6 +1202,15 @@ macro_rules! content {
             }
 
             /// The payload as a new vector.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.send("abc")?;
+            /// assert_eq!(rx.recv()?.to_vec(), b"abc");
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn to_vec(&self) -> Vec<u8> {
                 let mut bytes = Vec::new();
                 self.append_to(&mut bytes);
@@ -790,6 +1218,18 @@ macro_rules! content {
             }
 
             /// Appends the payload to a vector.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+            /// tx.send("ab")?;
+            /// tx.send("cd")?;
+            /// let mut bytes = Vec::new(); // one vector for all of the batch
+            /// rx.recv_batch(2)?.iter().for_each(|message| message.append_to(&mut bytes));
+            /// assert_eq!(bytes, b"abcd");
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn append_to(&self, bytes: &mut Vec<u8>) {
                 self.receiver.map(self.lane).append(self.found.payload, self.len(), bytes);
             }
@@ -816,6 +1256,19 @@ impl Drop for Message<'_> {
 }
 
 /// Several messages in one guard; all are released when it is dropped.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("a")?;
+/// tx.send("b")?;
+/// let batch = rx.recv_batch(10)?;
+/// assert_eq!(batch.len(), 2);
+/// drop(batch); // releases both
+/// assert!(tx.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RecvBatch<'a> {
     receiver: &'a mut Receiver,
@@ -824,12 +1277,32 @@ pub struct RecvBatch<'a> {
 
 impl RecvBatch<'_> {
     /// Number of messages, at least 1.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_batch(10)?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.receiver.batch.len()
     }
 
     /// The messages in order.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// let texts: Vec<_> = rx.recv_batch(10)?.iter().map(|message| message.to_vec()).collect();
+    /// assert_eq!(texts, [b"a", b"b"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn iter(&self) -> impl ExactSizeIterator<Item = BatchMessage<'_>> {
         let receiver: &Receiver = self.receiver;
         receiver.batch.iter().map(move |&(lane, found)| BatchMessage { receiver, lane, found })
@@ -845,6 +1318,18 @@ impl Drop for RecvBatch<'_> {
 }
 
 /// See [`Receiver::iter`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("a")?;
+/// drop(tx);
+/// for bytes in rx.iter() {
+///     assert_eq!(bytes?, b"a");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Iter<'a> {
     receiver: &'a mut Receiver,
@@ -865,6 +1350,16 @@ impl Iterator for Iter<'_> {
 }
 
 /// See [`Receiver::try_iter`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("a")?;
+/// assert_eq!(rx.try_iter().count(), 1);
+/// assert_eq!(rx.try_iter().count(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TryIter<'a> {
     receiver: &'a mut Receiver,

@@ -33,6 +33,16 @@ use crate::wait::{self, Backoff, Barrier, Semaphore, Slept, WaitStrategy};
 /// A full lane makes [`Sender::send`] wait, [`Sender::send_timeout`] time out and [`Sender::try_send`] give the message
 /// back: nothing is ever overwritten or dropped. When the receiver has gone, a channel that is not persistent
 /// answers `Disconnected`; a persistent one keeps the messages for the next receiver.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("one")?;
+/// drop(tx); // leaves the seat; what was sent stays
+/// assert_eq!(rx.recv_vec()?, b"one");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Sender {
     seated: Option<Seated>,
     /// Identity of the process that is seated; 0 = nobody is.
@@ -81,6 +91,16 @@ impl Sender {
     /// # Errors
     /// [`OpenErrorKind::SeatTaken`] naming the process that holds it; [`OpenErrorKind::Removed`];
     /// [`OpenErrorKind::Corrupt`] if the lane is damaged.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, _rx) = sysring::spsc().pair()?;
+    /// assert_eq!(tx.lane(), None); // no seat yet
+    /// tx.attach()?;
+    /// assert_eq!(tx.lane(), Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attach(&mut self) -> Result<(), OpenError> {
         if self.identity == process::identity() {
             return Ok(());
@@ -145,6 +165,18 @@ impl Sender {
     ///
     /// # Errors
     /// As [`Sender::attach`]; an SPSC channel has one seat only.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::mpsc().pair()?;
+    /// let mut other = tx.try_clone()?;
+    /// tx.send("first")?;
+    /// other.send("second")?;
+    /// assert_eq!(rx.recv_vec()?, b"first");
+    /// assert_eq!(rx.recv_vec()?, b"second");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_clone(&self) -> Result<Sender, OpenError> {
         let mut clone = Sender::unseated(&self.shared);
         clone.attach()?;
@@ -180,6 +212,17 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError`] with the message; see [`Fault`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().capacity(4096).pair()?;
+    /// tx.send("text")?;
+    /// assert_eq!(rx.recv_vec()?, b"text");
+    /// let error = tx.send(vec![0; 5000]).unwrap_err(); // more than half of the lane
+    /// assert_eq!(error.into_inner().len(), 5000);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn send<T: AsRef<[u8]>>(&mut self, message: T) -> Result<(), SendError<T>> {
         match self.put(message.as_ref(), Until::Done, true) {
@@ -192,6 +235,18 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendTimeoutError::Timeout`] with the message; [`SendTimeoutError::Failed`] as [`Sender::send`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// while tx.try_send([7; 56]).is_ok() {}
+    /// let error = tx.send_timeout([7; 56], Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// assert_eq!(error.into_inner(), [7; 56]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_timeout<T: AsRef<[u8]>>(
         &mut self,
         message: T,
@@ -207,6 +262,18 @@ impl Sender {
     ///
     /// # Errors
     /// As [`Sender::send_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// tx.send_deadline("one", deadline)?;
+    /// tx.send_deadline("two", deadline)?; // both within the same five seconds
+    /// assert_eq!(rx.recv_batch(10)?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_deadline<T: AsRef<[u8]>>(
         &mut self,
         message: T,
@@ -222,6 +289,15 @@ impl Sender {
     ///
     /// # Errors
     /// As [`Sender::try_send`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// while tx.try_send([7; 56]).is_ok() {}
+    /// assert!(tx.try_reserve(56).unwrap_err().is_full());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_reserve(&mut self, len: usize) -> Result<Slot<'_>, TrySendError<()>> {
         self.slot(len, Until::Now).map_err(|halt| halt.of_try(()))
     }
@@ -255,6 +331,18 @@ impl Sender {
     ///
     /// # Errors
     /// As [`Sender::send_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut slot = tx.reserve_timeout(2, Duration::from_secs(5))?;
+    /// slot.write(b"ok")?;
+    /// slot.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"ok");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reserve_timeout(&mut self, len: usize, limit: Duration) -> Result<Slot<'_>, SendTimeoutError<()>> {
         self.slot(len, Until::timeout(limit)).map_err(|halt| halt.of_timeout(()))
     }
@@ -263,6 +351,16 @@ impl Sender {
     ///
     /// # Errors
     /// As [`Sender::send_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Instant;
+    /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// while tx.try_send([7; 56]).is_ok() {}
+    /// assert!(tx.reserve_deadline(56, Instant::now()).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reserve_deadline(
         &mut self,
         len: usize,
@@ -292,32 +390,91 @@ impl Sender {
 
     /// Whether the receiver is there now: asks the kernel. A receiver that comes and goes may make it change at any
     /// moment.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// assert!(!tx.is_connected()); // the receiver has no seat yet
+    /// rx.attach()?;
+    /// assert!(tx.is_connected());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_connected(&mut self) -> bool {
         matches!(sem::value(self.shared.set, RECEIVER), Ok(1..)) && !self.shared.is_removed()
     }
 
     /// Messages of this sender's lane that were not released yet. For monitoring: it may change at any moment, and
     /// may be off by what a killed predecessor was just publishing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// tx.send("b")?;
+    /// assert_eq!(tx.len(), 2);
+    /// drop(rx.recv_batch(2)?); // releases both
+    /// assert_eq!(tx.len(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn len(&self) -> u64 {
         self.seated.as_ref().map_or(0, |seated| seated.producer.depth().0)
     }
 
     /// Whether everything sent in this lane was released. True may become false only by this sender.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// assert!(!tx.is_empty());
+    /// rx.recv()?; // dropping the message releases it
+    /// assert!(tx.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.seated.as_ref().is_none_or(|seated| seated.producer.depth().1 == 0)
     }
 
     /// Bytes of the lane.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, _rx) = sysring::spsc().capacity(5000).pair()?;
+    /// assert_eq!(tx.capacity(), 8192); // a power of two
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn capacity(&self) -> u64 {
         self.shared.view.geometry().capacity()
     }
 
     /// Largest message in bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// assert_eq!(tx.max_message(), 4096 / 2 - 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_message(&self) -> u64 {
         self.shared.view.max_message()
     }
 
     /// Number of this sender's lane; `None` before it has a seat.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::mpsc().pair()?;
+    /// assert_eq!(tx.lane(), None);
+    /// tx.send("a")?; // takes the seat
+    /// assert_eq!(tx.lane(), Some(rx.recv()?.lane()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lane(&self) -> Option<u32> {
         match self.seated.as_ref()?.seat.side() {
             Side::Sender(lane) => Some(lane),
@@ -329,11 +486,33 @@ impl Sender {
     ///
     /// # Errors
     /// [`OpenErrorKind::Removed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, _rx) = sysring::spsc().pair()?;
+    /// tx.send("a")?;
+    /// let lane = tx.stats()?.lanes[0];
+    /// assert_eq!((lane.sent, lane.sent_bytes, lane.messages), (1, 1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> Result<Stats, OpenError> {
         stats::collect(&self.shared.view, &self.shared.address)
     }
 
     /// A switch that ends a wait of this handle from another thread.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Fault;
+    /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// while tx.try_send([7; 56]).is_ok() {}
+    /// let stop = tx.interrupter();
+    /// std::thread::spawn(move || stop.interrupt());
+    /// assert!(matches!(tx.send([7; 56]).unwrap_err().fault(), Fault::Interrupted));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn interrupter(&self) -> Interrupter {
         self.interrupter.clone()
     }
@@ -345,6 +524,19 @@ impl Sender {
     /// handles of this crate; nobody changes the values of the channel's semaphore set but this crate; this process
     /// does not leave its System V undo list or IPC namespace (`unshare`); and it does not use a slot that it
     /// inherited through `fork`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, mut rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// let mut frame = tx.reserve(4)?;
+    /// frame.fill(b'x');
+    /// frame.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"xxxx");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[expect(unsafe_code, reason = "the one promise that in-place access needs")]
     pub unsafe fn trust_peers(self) -> Trusted<Sender> {
         Trusted::new(self)
@@ -616,6 +808,18 @@ impl fmt::Debug for Sender {
 /// Room reserved for one message. Nothing is visible before [`Slot::commit`]; dropping it aborts.
 ///
 /// In a forked child an inherited slot is void: commit fails with [`Fault::Forked`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::Write;
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// let mut slot = tx.reserve(8)?;
+/// write!(slot, "{:>8}", 42)?;
+/// slot.commit()?;
+/// assert_eq!(rx.recv_vec()?, b"      42");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Slot<'a> {
     sender: &'a mut Sender,
@@ -627,11 +831,33 @@ pub struct Slot<'a> {
 
 impl Slot<'_> {
     /// Bytes of the message as it would be committed now.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, _rx) = sysring::spsc().pair()?;
+    /// let mut slot = tx.reserve(64)?;
+    /// assert_eq!(slot.len(), 64);
+    /// slot.truncate(14);
+    /// assert_eq!(slot.len(), 14);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn len(&self) -> usize {
         self.length
     }
 
     /// Whether the message would be empty.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let slot = tx.reserve(0)?;
+    /// assert!(slot.is_empty());
+    /// slot.commit()?; // an empty message is a message
+    /// assert_eq!(rx.recv()?.len(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -640,6 +866,19 @@ impl Slot<'_> {
     ///
     /// # Errors
     /// [`io::ErrorKind::WriteZero`] if they do not fit; then nothing is written.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut slot = tx.reserve(4)?;
+    /// slot.write(b"abc")?;
+    /// assert!(slot.write(b"de").is_err()); // one byte too many; nothing is written
+    /// slot.write(b"d")?;
+    /// slot.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"abcd");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_at(self.written, bytes)?;
         self.written += bytes.len();
@@ -650,6 +889,18 @@ impl Slot<'_> {
     ///
     /// # Errors
     /// [`io::ErrorKind::WriteZero`] if they do not fit; then nothing is written.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut slot = tx.reserve(6)?;
+    /// slot.write_at(2, b"body")?;
+    /// slot.write_at(0, &4u16.to_le_bytes())?; // the length, known last
+    /// slot.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"\x04\0body");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn write_at(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > self.length || offset > self.length - bytes.len() {
             let text = format!("{} bytes at {offset} do not fit a slot of {}", bytes.len(), self.length);
@@ -664,6 +915,18 @@ impl Slot<'_> {
     }
 
     /// Makes the message shorter. Lengths above the present one change nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut slot = tx.reserve(1000)?; // as long as it may become
+    /// slot.write(b"short")?;
+    /// slot.truncate(5);
+    /// slot.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"short");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn truncate(&mut self, len: usize) {
         self.length = self.length.min(len);
         self.written = self.written.min(len);
@@ -673,6 +936,19 @@ impl Slot<'_> {
     ///
     /// # Errors
     /// [`Fault::Forked`], [`Fault::Removed`]: the message is not sent.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// rx.attach()?;
+    /// let mut slot = tx.reserve(2)?;
+    /// slot.write(b"ok")?;
+    /// assert!(rx.try_recv().unwrap_err().is_empty()); // not visible yet
+    /// slot.commit()?;
+    /// assert_eq!(rx.try_recv_vec()?, b"ok");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn commit(self) -> Result<(), SendError<()>> {
         self.sender.commit(self.reservation, self.length, self.identity)
     }
@@ -690,6 +966,18 @@ impl io::Write for Slot<'_> {
 }
 
 /// A batch of messages with one wake-up at the end; see [`Sender::batch`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// let mut batch = tx.batch();
+/// batch.send("a")?;
+/// batch.send("b")?;
+/// drop(batch); // wakes the receiver
+/// assert_eq!(rx.recv_batch(10)?.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct SendBatch<'a> {
     sender: &'a mut Sender,
@@ -700,6 +988,20 @@ impl SendBatch<'_> {
     ///
     /// # Errors
     /// As [`Sender::try_send`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().capacity(4096).pair()?;
+    /// let mut batch = tx.batch();
+    /// let mut sent = 0;
+    /// while batch.try_send([7; 56]).is_ok() {
+    ///     sent += 1;
+    /// }
+    /// batch.finish();
+    /// assert_eq!(rx.recv_batch(1000)?.len(), sent);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn try_send<T: AsRef<[u8]>>(&mut self, message: T) -> Result<(), TrySendError<T>> {
         match self.sender.put(message.as_ref(), Until::Now, false) {
@@ -712,6 +1014,19 @@ impl SendBatch<'_> {
     ///
     /// # Errors
     /// As [`Sender::send`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut batch = tx.batch();
+    /// for word in ["a", "b", "c"] {
+    ///     batch.send(word)?;
+    /// }
+    /// batch.finish();
+    /// assert_eq!(rx.recv_vec()?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn send<T: AsRef<[u8]>>(&mut self, message: T) -> Result<(), SendError<T>> {
         match self.sender.put(message.as_ref(), Until::Done, false) {
@@ -724,6 +1039,17 @@ impl SendBatch<'_> {
     ///
     /// # Errors
     /// As [`Sender::send_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// let mut batch = tx.batch();
+    /// while batch.try_send([7; 56]).is_ok() {}
+    /// assert!(batch.send_timeout([7; 56], Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_timeout<T: AsRef<[u8]>>(
         &mut self,
         message: T,
@@ -739,6 +1065,21 @@ impl SendBatch<'_> {
     ///
     /// # Errors
     /// As [`Sender::send_deadline`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// let mut batch = tx.batch();
+    /// for number in 0..10u32 {
+    ///     batch.send_deadline(number.to_le_bytes(), deadline)?; // all ten in five seconds
+    /// }
+    /// batch.finish();
+    /// assert_eq!(rx.recv_batch(10)?.len(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_deadline<T: AsRef<[u8]>>(
         &mut self,
         message: T,
@@ -751,6 +1092,18 @@ impl SendBatch<'_> {
     }
 
     /// Ends the batch and wakes the receiver if it sleeps. Dropping does the same.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// let mut batch = tx.batch();
+    /// batch.send("a")?;
+    /// batch.finish();
+    /// tx.send("b")?; // the sender is free again
+    /// assert_eq!(rx.recv_batch(10)?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn finish(self) {}
 }
 

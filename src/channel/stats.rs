@@ -18,6 +18,17 @@ use crate::sys::{Errno, sem, shm};
 
 /// A picture of a channel. Its parts were read one after another while the channel went on, so they may not fit
 /// each other exactly.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, _rx) = sysring::mpsc().senders(4).pair()?;
+/// tx.send("a")?;
+/// let stats = tx.stats()?;
+/// assert!(stats.anonymous);
+/// assert_eq!((stats.senders, stats.lanes.len()), (4, 1)); // one lane of four was ever used
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -76,6 +87,17 @@ pub struct Stats {
 }
 
 /// Who sits on a seat.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (_tx, mut rx) = sysring::spsc().pair()?;
+/// rx.attach()?;
+/// let seat = rx.stats()?.receiver;
+/// assert!(seat.taken && !seat.asleep);
+/// assert_eq!(seat.pid, Some(std::process::id() as i32));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeatStats {
@@ -88,6 +110,18 @@ pub struct SeatStats {
 }
 
 /// One sender's lane.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, mut rx) = sysring::spsc().pair()?;
+/// tx.send("abc")?;
+/// tx.send("de")?;
+/// rx.recv()?;
+/// let lane = rx.stats()?.lanes[0];
+/// assert_eq!((lane.sent, lane.sent_bytes, lane.received, lane.messages), (2, 5, 1, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LaneStats {
@@ -139,6 +173,18 @@ impl Observer {
     /// # Errors
     /// [`OpenErrorKind::NotFound`], [`OpenErrorKind::PermissionDenied`], [`OpenErrorKind::Foreign`],
     /// [`OpenErrorKind::NameTaken`], [`OpenErrorKind::Busy`] (half-made), [`OpenErrorKind::Corrupt`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::{Observer, OpenErrorKind};
+    /// # let name = format!("doc-stats-observer-open-{}", std::process::id());
+    /// let channel = sysring::spsc().create(&name)?;
+    /// assert_eq!(Observer::open(&name)?.stats()?.id, channel.id());
+    /// channel.remove()?;
+    /// assert_eq!(Observer::open(&name).unwrap_err().kind(), OpenErrorKind::NotFound);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(address: impl Into<Address>) -> Result<Observer, OpenError> {
         let address = address.into();
         let target = address.target()?;
@@ -175,6 +221,20 @@ impl Observer {
     ///
     /// # Errors
     /// [`OpenErrorKind::Removed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Observer;
+    /// # let name = format!("doc-stats-observer-stats-{}", std::process::id());
+    /// let mut tx = sysring::spsc().sender(&name)?;
+    /// let observer = Observer::open(&name)?;
+    /// assert_eq!(observer.stats()?.lanes[0].messages, 0);
+    /// tx.send("a")?;
+    /// assert_eq!(observer.stats()?.lanes[0].messages, 1);
+    /// sysring::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> Result<Stats, OpenError> {
         collect(&self.view, &self.address)
     }
@@ -183,6 +243,20 @@ impl Observer {
     ///
     /// # Errors
     /// [`OpenErrorKind::InvalidOption`] if there is no such lane; [`OpenErrorKind::Removed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Observer;
+    /// # let name = format!("doc-stats-observer-sender-alive-{}", std::process::id());
+    /// let tx = sysring::spsc().sender(&name)?;
+    /// let observer = Observer::open(&name)?;
+    /// assert!(observer.sender_alive(0)?);
+    /// drop(tx);
+    /// assert!(!observer.sender_alive(0)?);
+    /// sysring::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sender_alive(&self, lane: u32) -> Result<bool, OpenError> {
         if lane >= self.view.geometry().senders() {
             return Err(OpenError::new(
@@ -207,6 +281,18 @@ fn own_set(view: &View) -> Option<i32> {
 }
 
 /// One entry of [`list`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// for listed in sysring::list()? {
+///     match &listed.outcome {
+///         Ok(stats) => println!("{} {}: {} lanes in use", listed.id, stats.name, stats.lanes.len()),
+///         Err(error) => println!("{} {error}", listed.id),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Listed {

@@ -36,6 +36,19 @@ impl<T> Trusted<T> {
     }
 
     /// The handle without in-place access.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::Sender;
+    /// let (tx, mut rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// let mut tx: Sender = tx.into_inner(); // `reserve` gives a `Slot` again
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec()?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_inner(self) -> T {
         self.handle
     }
@@ -60,6 +73,17 @@ impl Trusted<Sender> {
     ///
     /// # Errors
     /// As [`Sender::try_reserve`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// while tx.try_send([7; 56]).is_ok() {}
+    /// assert!(tx.try_reserve(56).unwrap_err().is_full());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_reserve(&mut self, len: usize) -> Result<FrameMut<'_>, TrySendError<()>> {
         match self.handle.reserve_in_place(len, Until::Now) {
             Ok(reservation) => Ok(self.frame(reservation, len)),
@@ -71,6 +95,19 @@ impl Trusted<Sender> {
     ///
     /// # Errors
     /// As [`Sender::reserve`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, mut rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// let mut frame = tx.reserve(4)?;
+    /// frame.copy_from_slice(&42u32.to_le_bytes());
+    /// frame.commit()?;
+    /// assert_eq!(rx.recv_vec()?, 42u32.to_le_bytes());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reserve(&mut self, len: usize) -> Result<FrameMut<'_>, SendError<()>> {
         match self.handle.reserve_in_place(len, Until::Done) {
             Ok(reservation) => Ok(self.frame(reservation, len)),
@@ -82,6 +119,18 @@ impl Trusted<Sender> {
     ///
     /// # Errors
     /// As [`Sender::reserve_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (tx, _rx) = sysring::spsc().capacity(4096).pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// while tx.try_send([7; 56]).is_ok() {}
+    /// assert!(tx.reserve_timeout(56, Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reserve_timeout(
         &mut self,
         len: usize,
@@ -97,6 +146,20 @@ impl Trusted<Sender> {
     ///
     /// # Errors
     /// As [`Sender::reserve_deadline`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (tx, mut rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// let mut frame = tx.reserve_deadline(1, Instant::now() + Duration::from_secs(5))?;
+    /// frame[0] = b'x';
+    /// frame.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"x");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reserve_deadline(
         &mut self,
         len: usize,
@@ -118,6 +181,18 @@ impl Trusted<Receiver> {
     ///
     /// # Errors
     /// As [`Receiver::try_recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut rx = unsafe { rx.trust_peers() };
+    /// assert!(rx.try_recv().unwrap_err().is_empty());
+    /// tx.send("a")?;
+    /// assert_eq!(&*rx.try_recv()?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_recv(&mut self) -> Result<Frame<'_>, TryRecvError> {
         self.handle.next_in_place(Until::Now).map(Frame).map_err(|halt| halt.of_try())
     }
@@ -126,6 +201,18 @@ impl Trusted<Receiver> {
     ///
     /// # Errors
     /// As [`Receiver::recv`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut rx = unsafe { rx.trust_peers() };
+    /// tx.send("key=value")?;
+    /// let frame = rx.recv()?;
+    /// assert_eq!(frame.split(|&byte| byte == b'=').count(), 2); // parsed where it lies
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv(&mut self) -> Result<Frame<'_>, RecvError> {
         self.handle.next_in_place(Until::Done).map(Frame).map_err(|halt| halt.of_plain())
     }
@@ -134,6 +221,19 @@ impl Trusted<Receiver> {
     ///
     /// # Errors
     /// As [`Receiver::recv_timeout`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let (mut tx, rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut rx = unsafe { rx.trust_peers() };
+    /// tx.send("a")?;
+    /// assert_eq!(&*rx.recv_timeout(Duration::from_secs(5))?, b"a");
+    /// assert!(rx.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_timeout(&mut self, limit: Duration) -> Result<Frame<'_>, RecvTimeoutError> {
         self.handle.next_in_place(Until::timeout(limit)).map(Frame).map_err(|halt| halt.of_timeout())
     }
@@ -142,6 +242,18 @@ impl Trusted<Receiver> {
     ///
     /// # Errors
     /// As [`Receiver::recv_deadline`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// let (mut tx, rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut rx = unsafe { rx.trust_peers() };
+    /// tx.send("a")?;
+    /// assert_eq!(&*rx.recv_deadline(Instant::now() + Duration::from_secs(5))?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Frame<'_>, RecvTimeoutError> {
         self.handle.next_in_place(Until::Deadline(deadline)).map(Frame).map_err(|halt| halt.of_timeout())
     }
@@ -149,6 +261,21 @@ impl Trusted<Receiver> {
 
 /// Room for one message, in place: a `&mut [u8]` into the segment. Holds what older messages left there. Nothing
 /// is visible before [`FrameMut::commit`]; dropping it aborts.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (tx, mut rx) = sysring::spsc().pair()?;
+/// // SAFETY: only this process has the anonymous channel, and it does not fork.
+/// let mut tx = unsafe { tx.trust_peers() };
+/// let mut frame = tx.reserve(3)?;
+/// for (index, byte) in frame.iter_mut().enumerate() {
+///     *byte = index as u8;
+/// }
+/// frame.commit()?;
+/// assert_eq!(rx.recv_vec()?, [0, 1, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FrameMut<'a> {
     sender: &'a mut Sender,
@@ -159,6 +286,20 @@ pub struct FrameMut<'a> {
 
 impl FrameMut<'_> {
     /// Makes the message shorter. Lengths above the present one change nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, mut rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// let mut frame = tx.reserve(100)?; // as long as it may become
+    /// frame[..5].copy_from_slice(b"short");
+    /// frame.truncate(5);
+    /// frame.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"short");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn truncate(&mut self, len: usize) {
         self.length = self.length.min(len);
     }
@@ -167,6 +308,20 @@ impl FrameMut<'_> {
     ///
     /// # Errors
     /// As [`Slot::commit`](crate::Slot::commit).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, mut rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut tx = unsafe { tx.trust_peers() };
+    /// drop(tx.reserve(1)?); // aborted
+    /// let mut frame = tx.reserve(1)?;
+    /// frame[0] = b'x';
+    /// frame.commit()?;
+    /// assert_eq!(rx.recv_vec()?, b"x");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn commit(self) -> Result<(), SendError<()>> {
         self.sender.commit(self.reservation, self.length, self.identity)
     }
@@ -192,16 +347,51 @@ impl DerefMut for FrameMut<'_> {
 }
 
 /// A received message in place: a `&[u8]` into the segment; released when dropped.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut tx, rx) = sysring::spsc().pair()?;
+/// // SAFETY: only this process has the anonymous channel, and it does not fork.
+/// let mut rx = unsafe { rx.trust_peers() };
+/// tx.send([1, 2, 3])?;
+/// let sum: u8 = rx.recv()?.iter().sum();
+/// assert_eq!(sum, 6);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Frame<'a>(Message<'a>);
 
 impl Frame<'_> {
     /// Number of the sender's lane.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut rx = unsafe { rx.trust_peers() };
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv()?.lane(), 0); // an SPSC channel has one
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lane(&self) -> u32 {
         self.0.lane()
     }
 
     /// Whether it was handed out before.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, rx) = sysring::spsc().pair()?;
+    /// // SAFETY: only this process has the anonymous channel, and it does not fork.
+    /// let mut rx = unsafe { rx.trust_peers() };
+    /// tx.send("a")?;
+    /// std::mem::forget(rx.recv()?); // never released, as if the receiver had been killed
+    /// assert!(rx.recv()?.redelivered());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn redelivered(&self) -> bool {
         self.0.redelivered()
     }

@@ -10,6 +10,15 @@ use crate::sys::hint::hint;
 /// Why a call on a segment failed: which call, on what, the errno and what it means here.
 ///
 /// Its text is one line; its [`source`](std::error::Error::source) is the [`Errno`].
+///
+/// # Examples
+///
+/// ```
+/// use sysring::segment::{Key, Segment};
+///
+/// let error = Segment::create(Key::PRIVATE, 0, 0o600).unwrap_err();
+/// assert!(error.to_string().ends_with("a segment has at least 1 byte"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub struct SegmentError {
     call: &'static str,
@@ -22,11 +31,30 @@ pub struct SegmentError {
 
 impl SegmentError {
     /// Why the kernel refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::Errno;
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let error = Segment::create(Key::PRIVATE, 0, 0o600).unwrap_err();
+    /// assert_eq!(error.errno(), Errno::EINVAL);
+    /// ```
     pub fn errno(&self) -> Errno {
         self.errno
     }
 
     /// The call that failed, as the manual has it, such as `"shmget"` or `"shmctl(IPC_STAT)"`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let error = Segment::create(Key::PRIVATE, 0, 0o600).unwrap_err();
+    /// assert_eq!(error.call(), "shmget");
+    /// ```
     pub fn call(&self) -> &'static str {
         self.call
     }

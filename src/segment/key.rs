@@ -25,6 +25,15 @@ impl Key {
     pub const PRIVATE: Key = Key(shm::IPC_PRIVATE);
 
     /// The key that is this number. 0 is [`Key::PRIVATE`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::Key;
+    ///
+    /// assert_eq!(Key::from_raw(0), Key::PRIVATE);
+    /// assert_eq!(Key::from_raw(-1).to_string(), "0xffffffff");
+    /// ```
     pub const fn from_raw(raw: i32) -> Key {
         Key(raw)
     }
@@ -56,6 +65,14 @@ impl Key {
     }
 
     /// The number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::Key;
+    ///
+    /// assert_eq!(Key::from_raw(0x1234).raw(), 0x1234);
+    /// ```
     pub const fn raw(self) -> i32 {
         self.0
     }

@@ -32,6 +32,18 @@ pub struct Mapping(pub(super) Attached);
 #[allow(clippy::len_without_is_empty, reason = "a segment has at least one byte")]
 impl Mapping {
     /// Bytes in the segment, at least 1; it never changes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let mapping = segment.attach()?;
+    /// segment.remove()?;
+    /// assert_eq!(mapping.len(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -41,6 +53,21 @@ impl Mapping {
     /// # Errors
     ///
     /// [`OutOfBounds`] if the segment ends before that; nothing is copied then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let mapping = segment.attach()?;
+    /// segment.remove()?;
+    /// mapping.write(0, b"abcdef")?;
+    /// let mut bytes = [0; 3];
+    /// mapping.read(2, &mut bytes)?;
+    /// assert_eq!(&bytes, b"cde");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfBounds> {
         copy_out(&self.0, offset, into)
     }
@@ -50,6 +77,19 @@ impl Mapping {
     /// # Errors
     ///
     /// [`OutOfBounds`] if the segment ends before that; nothing is copied then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let mapping = segment.attach()?;
+    /// segment.remove()?;
+    /// mapping.write(96, b"last")?;
+    /// assert!(mapping.write(97, b"last").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), OutOfBounds> {
         for (place, byte) in part(&self.0, offset, bytes.len())?.iter().zip(bytes) {
             place.store(*byte, Relaxed);
@@ -58,10 +98,39 @@ impl Mapping {
     }
 
     /// Unmaps it now, as dropping it does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let mapping = segment.attach()?;
+    /// mapping.detach();
+    /// let attached = segment.stat()?.attached;
+    /// segment.remove()?;
+    /// assert_eq!(attached, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(self) {}
 }
 
 /// A segment in the memory of this process, to read only. Dropping it detaches.
+///
+/// # Examples
+///
+/// ```
+/// use sysring::segment::{Key, Segment};
+///
+/// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+/// let (writer, reader) = (segment.attach()?, segment.attach_read_only()?);
+/// segment.remove()?;
+/// writer.write(0, b"seen")?;
+/// let mut bytes = [0; 4];
+/// reader.read(0, &mut bytes)?;
+/// assert_eq!(&bytes, b"seen");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// There is no method that writes:
 ///
@@ -77,6 +146,18 @@ pub struct ReadOnlyMapping(pub(super) Attached);
 #[allow(clippy::len_without_is_empty, reason = "a segment has at least one byte")]
 impl ReadOnlyMapping {
     /// Bytes in the segment, at least 1; it never changes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let mapping = segment.attach_read_only()?;
+    /// segment.remove()?;
+    /// assert_eq!(mapping.len(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -86,11 +167,38 @@ impl ReadOnlyMapping {
     /// # Errors
     ///
     /// [`OutOfBounds`] if the segment ends before that; nothing is copied then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let mapping = segment.attach_read_only()?;
+    /// segment.remove()?;
+    /// let mut bytes = [1; 10];
+    /// mapping.read(90, &mut bytes)?;
+    /// assert_eq!(bytes, [0; 10]); // a new segment is all zeroes
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfBounds> {
         copy_out(&self.0, offset, into)
     }
 
     /// Unmaps it now, as dropping it does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// segment.attach_read_only()?.detach();
+    /// let attached = segment.stat()?.attached;
+    /// segment.remove()?;
+    /// assert_eq!(attached, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(self) {}
 }
 
@@ -122,6 +230,19 @@ fn copy_out(memory: &Attached, offset: usize, into: &mut [u8]) -> Result<(), Out
 }
 
 /// A read or write would have gone beyond the end of the segment.
+///
+/// # Examples
+///
+/// ```
+/// use sysring::segment::{Key, Segment};
+///
+/// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+/// let mapping = segment.attach()?;
+/// segment.remove()?;
+/// let error = mapping.write(98, b"abc").unwrap_err();
+/// assert_eq!(error.to_string(), "3 bytes at offset 98 do not fit a segment of 100 bytes");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{count} bytes at offset {offset} do not fit a segment of {len} bytes")]
 pub struct OutOfBounds {

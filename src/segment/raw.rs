@@ -14,6 +14,19 @@ use crate::sys::shm::{self, Access, ShmStat};
 /// may be removed by others at any time; then its calls fail with `EINVAL` or `EIDRM`.
 ///
 /// None of its calls waits for another process.
+///
+/// # Examples
+///
+/// ```
+/// use sysring::segment::{Key, Segment};
+///
+/// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+/// let same = Segment::from_id(segment.id());
+/// assert_eq!(same, segment);
+/// segment.remove()?;
+/// assert!(same.attach().is_err()); // gone for every copy of the number
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
     id: i32,
@@ -95,6 +108,18 @@ impl Segment {
 
     /// The segment with this id, as another program or `ipcs` told it. Asks nobody: whether there
     /// is such a segment shows at the first use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let size = Segment::from_id(segment.id()).stat()?.size;
+    /// segment.remove()?;
+    /// assert_eq!(size, 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn from_id(id: i32) -> Segment {
         Segment { id }
     }
@@ -113,6 +138,17 @@ impl Segment {
     }
 
     /// The kernel's number for it, good in every process of the same IPC namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// println!("ipcs -m -i {}", segment.id());
+    /// segment.remove()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn id(&self) -> i32 {
         self.id
     }
@@ -123,6 +159,18 @@ impl Segment {
     ///
     /// `EACCES` if the mode does not let this user read and write, `EINVAL` or `EIDRM` if it was
     /// removed, `ENOMEM` without address space.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let mapping = segment.attach()?;
+    /// segment.remove()?;
+    /// mapping.write(0, b"ok")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach(&self) -> Result<Mapping, SegmentError> {
         self.report("shmat", shm::attach(self.id, Access::ReadWrite)).map(Mapping)
     }
@@ -156,6 +204,18 @@ impl Segment {
     /// # Errors
     ///
     /// `EACCES` if the mode does not let this user read, `EINVAL` or `EIDRM` if it was removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let stat = segment.stat()?;
+    /// segment.remove()?;
+    /// assert_eq!((stat.size, stat.mode, stat.attached), (100, 0o600, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stat(&self) -> Result<SegmentStat, SegmentError> {
         let stat = self.report("shmctl(IPC_STAT)", shm::stat(self.id))?;
         Ok(SegmentStat::new(self.id, &stat))
@@ -192,6 +252,20 @@ impl Segment {
     ///
     /// `EPERM` unless this user owns it, created it or is root; `EINVAL` if `mode` has other bits
     /// than the nine of permissions; `EINVAL` or `EIDRM` if it was removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let before = segment.stat()?;
+    /// segment.set_permissions(before.uid, before.gid, 0o640)?; // the group may read
+    /// let after = segment.stat()?;
+    /// segment.remove()?;
+    /// assert_eq!(after.mode, 0o640);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_permissions(&self, uid: u32, gid: u32, mode: u32) -> Result<(), SegmentError> {
         const CALL: &str = "shmctl(IPC_SET)";
         if mode > 0o777 {
@@ -207,6 +281,19 @@ impl Segment {
     ///
     /// `ENOMEM` if that is more than this user may lock, `EPERM` if this user may lock nothing or
     /// does not own it, `EINVAL` or `EIDRM` if it was removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// let outcome = segment.lock(); // depends on RLIMIT_MEMLOCK
+    /// let locked = segment.stat()?.locked;
+    /// segment.remove()?;
+    /// assert_eq!(locked, outcome.is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lock(&self) -> Result<(), SegmentError> {
         self.report("shmctl(SHM_LOCK)", shm::lock(self.id))
     }
@@ -217,6 +304,21 @@ impl Segment {
     ///
     /// `EPERM` unless this user owns it, created it or is root; `EINVAL` or `EIDRM` if it was
     /// removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::segment::{Key, Segment};
+    ///
+    /// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+    /// if segment.lock().is_ok() {
+    ///     segment.unlock()?;
+    /// }
+    /// let locked = segment.stat()?.locked;
+    /// segment.remove()?;
+    /// assert!(!locked);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unlock(&self) -> Result<(), SegmentError> {
         self.report("shmctl(SHM_UNLOCK)", shm::unlock(self.id))
     }
@@ -245,6 +347,20 @@ fn explain_size(key: Key, size: usize) -> String {
 ///
 /// Process numbers are those of this process's pid namespace; 0 stands for none, or for one that
 /// this namespace has no number for.
+///
+/// # Examples
+///
+/// ```
+/// use sysring::segment::{Key, Segment};
+///
+/// let segment = Segment::create(Key::PRIVATE, 100, 0o600)?;
+/// let stat = segment.stat()?;
+/// segment.remove()?;
+/// assert_eq!(stat.key, Key::PRIVATE);
+/// assert_eq!(stat.creator_pid, std::process::id() as i32);
+/// assert_eq!(stat.attach_time, None); // never attached
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SegmentStat {

@@ -54,12 +54,28 @@ impl Errno {
     }
 
     /// The number itself, as C programs see it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::Errno;
+    ///
+    /// assert_eq!(Errno::ENOENT.raw(), 2);
+    /// ```
     pub const fn raw(self) -> i32 {
         self.0
     }
 
     /// The name of the number, such as `"ENOSPC"`; `"E?"` for one that System V calls do not
     /// give.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sysring::Errno;
+    ///
+    /// assert_eq!(Errno::EIDRM.name(), "EIDRM");
+    /// ```
     pub const fn name(self) -> &'static str {
         self.entry().0
     }

@@ -56,9 +56,21 @@ use crate::sync::{AtomicU64, Ordering, fence, light_fence};
 use crate::sys::Errno;
 
 /// How a waiting call waits. See the variants; the default is [`WaitStrategy::SpinThenSleep`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sysring::WaitStrategy;
+/// let (mut tx, mut rx) = sysring::spsc().wait(WaitStrategy::Sleep).pair()?;
+/// tx.send("a")?;
+/// assert_eq!(rx.recv_vec()?, b"a");
+/// assert_eq!(WaitStrategy::default(), WaitStrategy::SpinThenSleep);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitStrategy {
-    /// Never sleeps: lowest delay, a whole core. Asks the kernel about dead peers every 100 µs.
+    /// Never sleeps: lowest delay, a whole core (yielded now and then to whoever needs it). Asks the kernel about
+    /// dead peers every 100 µs.
     Spin,
     /// Looks for some tens of microseconds, the later part yielding, then sleeps in the kernel.
     #[default]
