@@ -383,3 +383,6 @@ impl<L: LaneView> Merge<L> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

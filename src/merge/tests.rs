@@ -1,0 +1,272 @@
+//! The merge over lanes on the heap.
+
+use super::*;
+use crate::lane::{Look, Producer, Room};
+use crate::segment::lane_view::ModelLane;
+
+const CAPACITY: u64 = 1024;
+
+struct Scene {
+    lanes: Vec<ModelLane>,
+    senders: Vec<Producer<ModelLane>>,
+    stamps: AtomicU64,
+    bitmap: Bitmap,
+    merge: Merge<ModelLane>,
+}
+
+impl Scene {
+    /// Lanes whose bits are not set yet.
+    fn new(count: usize, rule: Rule) -> Scene {
+        let stamped = rule == Rule::Total;
+        let lanes: Vec<_> = (0..count).map(|_| ModelLane::new(CAPACITY)).collect();
+        let senders = lanes.iter().map(|lane| Producer::take_over(lane.clone(), stamped).unwrap()).collect();
+        let consumers = lanes.iter().map(|lane| Consumer::take_over(lane.clone(), stamped, 64)).collect();
+        let merge = Merge::new(consumers, rule);
+        Scene { lanes, senders, stamps: AtomicU64::new(0), bitmap: Bitmap::default(), merge }
+    }
+
+    fn shown(count: usize, rule: Rule) -> Scene {
+        let scene = Scene::new(count, rule);
+        (0..count as u32).for_each(|lane| show(&scene.bitmap, lane));
+        scene
+    }
+
+    fn send(&mut self, lane: u32, number: u64) {
+        let sender = &mut self.senders[lane as usize];
+        let Room::Ready(room) = sender.reserve(8, Look::Exact) else { panic!("lane {lane} is full") };
+        sender.fill(&room, 0, &number.to_le_bytes());
+        sender.commit(room, 8, &self.stamps);
+    }
+
+    fn next(&mut self) -> Next {
+        self.merge.next(super::Shared { stamps: &self.stamps, bitmap: &self.bitmap })
+    }
+
+    /// Takes and releases the next message: its lane and number.
+    fn receive(&mut self) -> Option<(u32, u64)> {
+        match self.next() {
+            Next::Record(lane, found) => {
+                let mut number = [0; 8];
+                self.lanes[lane as usize].get(found.payload, &mut number);
+                self.merge.pass(lane, &found);
+                self.merge.release(lane);
+                Some((lane, u64::from_le_bytes(number)))
+            }
+            Next::Empty => None,
+            Next::Corrupt(lane, position) => panic!("lane {lane} is damaged at {position}"),
+        }
+    }
+
+    fn drain(&mut self) -> Vec<u64> {
+        std::iter::from_fn(|| self.receive()).map(|(_, number)| number).collect()
+    }
+
+    fn is_shown(&self, lane: u32) -> bool {
+        self.bitmap.words[lane as usize / 64].load(Ordering::Relaxed) >> (lane % 64) & 1 == 1
+    }
+}
+
+/// A fixed sequence of numbers that looks random.
+fn shuffled(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    *seed >> 33
+}
+
+#[test]
+fn total_order_is_the_order_of_sending() {
+    for count in [1, 2, 3, 5, 64, 65, 240] {
+        let (mut scene, mut seed) = (Scene::shown(count, Rule::Total), 7);
+        let (mut sent, mut received) = (0, 0);
+        for _ in 0..2000 {
+            for _ in 0..shuffled(&mut seed) % 8 {
+                scene.send((shuffled(&mut seed) % count as u64) as u32, sent);
+                sent += 1;
+            }
+            for _ in 0..shuffled(&mut seed) % 9 {
+                if let Some((_, number)) = scene.receive() {
+                    assert_eq!(number, received, "{count} lanes");
+                    received += 1;
+                }
+            }
+            if sent - received > 20 {
+                let rest = scene.drain();
+                assert_eq!(rest, (received..sent).collect::<Vec<_>>(), "{count} lanes");
+                received = sent;
+            }
+        }
+        assert_eq!(scene.drain(), (received..sent).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_stamp_that_is_missing_holds_nobody_up() {
+    let mut scene = Scene::shown(3, Rule::Total);
+    scene.send(0, 1);
+    scene.stamps.fetch_add(1, Ordering::AcqRel); // a sender died between stamp and publication
+    scene.send(2, 2);
+    assert_eq!(scene.drain(), [1, 2]);
+}
+
+#[test]
+fn per_sender_order_gives_every_lane_its_turn() {
+    let mut scene = Scene::shown(3, Rule::PerSender);
+    for number in 0..40 {
+        (0..3).for_each(|lane| scene.send(lane, number));
+    }
+    let mut next = [0; 3];
+    let mut gaps = [0; 3];
+    for _ in 0..120 {
+        let (lane, number) = scene.receive().unwrap();
+        assert_eq!(number, next[lane as usize]);
+        next[lane as usize] += 1;
+        gaps.iter_mut().for_each(|gap| *gap += 1);
+        gaps[lane as usize] = 0;
+        assert!(gaps.iter().all(|&gap| gap <= 2 * TURN), "{gaps:?}");
+    }
+    assert_eq!(scene.receive(), None);
+}
+
+#[test]
+fn a_busy_lane_does_not_hide_a_new_one() {
+    for rule in [Rule::Total, Rule::PerSender] {
+        let mut scene = Scene::new(100, rule);
+        show(&scene.bitmap, 3);
+        for number in 0..5 {
+            scene.send(3, number);
+        }
+        assert_eq!(scene.receive(), Some((3, 0)));
+        show(&scene.bitmap, 70);
+        scene.send(70, 99);
+        let mut looked = 0;
+        loop {
+            scene.send(3, 0);
+            looked += 1;
+            if scene.receive().unwrap().0 == 70 {
+                break;
+            }
+            assert!(looked <= 2 * TURN + 6, "{rule:?}");
+        }
+    }
+}
+
+#[test]
+fn only_shown_lanes_are_looked_at() {
+    let mut scene = Scene::new(4, Rule::Total);
+    scene.send(2, 5);
+    assert_eq!(scene.receive(), None);
+    show(&scene.bitmap, 2);
+    assert_eq!(scene.receive(), Some((2, 5)));
+}
+
+#[test]
+fn what_was_not_released_comes_again_in_order() {
+    for rule in [Rule::Total, Rule::PerSender] {
+        let mut scene = Scene::shown(2, rule);
+        for number in 0..6 {
+            scene.send((number % 2) as u32, number);
+        }
+        for _ in 0..4 {
+            let Next::Record(lane, found) = scene.next() else { panic!("six messages wait") };
+            scene.merge.pass(lane, &found);
+        }
+        scene.merge.rewind();
+        let mut all = scene.drain();
+        if rule == Rule::PerSender {
+            all.sort(); // its order across lanes is free
+        }
+        assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
+fn a_lane_is_retired_when_its_seat_is_free_and_it_is_drained() {
+    let mut scene = Scene::shown(3, Rule::Total);
+    scene.send(1, 7);
+    assert!(matches!(scene.next(), Next::Record(1, _)));
+    scene.merge.retire(&scene.bitmap, |lane| lane != 2);
+    assert!(!scene.is_shown(0) && scene.is_shown(1) && scene.is_shown(2));
+    assert_eq!(scene.receive(), Some((1, 7)));
+    // The next sender of lane 0 shows it again.
+    show(&scene.bitmap, 0);
+    scene.send(0, 8);
+    assert_eq!(scene.receive(), Some((0, 8)));
+}
+
+#[test]
+fn a_seat_taken_meanwhile_keeps_its_lane_in_sight() {
+    let mut scene = Scene::shown(2, Rule::Total);
+    assert_eq!(scene.receive(), None);
+    let mut answers = [true, false].into_iter();
+    scene.merge.retire(&scene.bitmap, |lane| lane == 0 && answers.next().unwrap());
+    assert!(scene.is_shown(0));
+    // A record that came between the two looks does the same.
+    let mut scene = Scene::shown(2, Rule::Total);
+    assert_eq!(scene.receive(), None);
+    let Scene { merge, bitmap, senders, stamps, .. } = &mut scene;
+    let mut asked = 0;
+    merge.retire(bitmap, |lane| {
+        asked += usize::from(lane == 0);
+        if lane == 0 && asked == 2 {
+            let Room::Ready(room) = senders[0].reserve(8, Look::Exact) else { panic!("the lane is empty") };
+            senders[0].commit(room, 8, stamps);
+        }
+        lane == 0
+    });
+    assert!(scene.is_shown(0));
+    assert!(scene.receive().is_some());
+}
+
+#[test]
+fn a_damaged_lane_is_reported_once_and_the_others_go_on() {
+    for rule in [Rule::Total, Rule::PerSender] {
+        let mut scene = Scene::shown(3, rule);
+        scene.send(0, 1);
+        scene.lanes[1].header(0).store(u64::MAX, Ordering::Relaxed);
+        scene.send(2, 2);
+        let (mut damages, mut numbers) = (0, Vec::new());
+        for _ in 0..10 {
+            match scene.next() {
+                Next::Corrupt(lane, position) => {
+                    assert_eq!((lane, position), (1, 0));
+                    damages += 1;
+                }
+                Next::Empty => {}
+                Next::Record(..) => numbers.push(scene.receive().unwrap().1),
+            }
+        }
+        assert_eq!((damages, numbers), (1, vec![1, 2]), "{rule:?}");
+    }
+}
+
+#[test]
+fn an_impossible_stamp_ends_its_own_lane_only() {
+    let mut scene = Scene::shown(3, Rule::Total);
+    scene.send(0, 1);
+    scene.send(1, 2);
+    scene.lanes[1].header(8).store(1 << 40, Ordering::Relaxed);
+    scene.send(2, 3);
+    assert_eq!(scene.receive().unwrap().1, 1);
+    assert_eq!(scene.receive().unwrap().1, 3);
+    assert_eq!(scene.next(), Next::Corrupt(1, 0));
+    scene.send(0, 4);
+    assert_eq!(scene.drain(), [4]);
+}
+
+#[test]
+fn a_counter_or_bitmap_that_somebody_plays_with_cannot_hold_us() {
+    let mut seed = 3;
+    for rule in [Rule::Total, Rule::PerSender] {
+        let mut scene = Scene::shown(5, rule);
+        for round in 0..500 {
+            scene.stamps.store(shuffled(&mut seed) % 3, Ordering::Relaxed);
+            scene.bitmap.words[0].store(shuffled(&mut seed) << 40 | shuffled(&mut seed), Ordering::Relaxed);
+            if round < 60 {
+                scene.send((round % 5) as u32, round);
+            }
+            if let Next::Record(lane, found) = scene.next() {
+                scene.merge.pass(lane, &found);
+                scene.merge.release(lane);
+            }
+        }
+    }
+}
