@@ -14,20 +14,22 @@
 //! first. What the look did not see had not returned from send when c was read, so nothing below c can have
 //! begun after it. Stamps may be missing, of senders killed between stamp and publication; nobody waits for them.
 //!
-//! With one lane worth looking at there is nothing to merge: see its head first, then load the bitmap (G). If a in
+//! With one lane worth looking at there is nothing to merge: see its head first (B), then load the bitmap. If a in
 //! another lane came before this head, that lane's bit was set before a was published, and the load shows it.
 //!
 //! # Lanes worth looking at
 //!
 //! A sender sets its lane's bit (Release, H) after taking its seat and before its first record. Only the receiver
-//! clears it: seat free and lane empty, clear, full fence, look at both again, set it back if either changed.
+//! clears it: seat free and lane empty, clear (G), look at both again, set it back if either changed. Setting and
+//! clearing are read-modify-writes of one word: if the sender's came first, G is ordered after it and the second look
+//! finds the seat taken; if it comes later, the bit is set.
 //! The bitmap is loaded after c, and again whenever nothing was found, so a lane with a message is never missed.
 //!
 //! | letter | where | order | pairs with |
 //! |---|---|---|---|
 //! | E | stamp `fetch_add` in [`crate::lane::Producer::commit`] | AcqRel | E of later senders, F |
 //! | F | counter load in [`Merge::next`] | Acquire | E |
-//! | G | bitmap load | Acquire | H |
+//! | G | bit cleared in [`Merge::retire`] | AcqRel | H |
 //! | H | [`show`], bit set by a sender at attach | Release | G |
 
 use std::cmp::Reverse;
@@ -36,7 +38,7 @@ use std::collections::BinaryHeap;
 use crate::lane::{Consumer, Found, Peek};
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::{Bitmap, MAX_SENDERS};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Messages taken from one lane before the next has its turn, in per-sender order.
 const TURN: u32 = 32;
@@ -223,12 +225,13 @@ impl<L: LaneView> Merge<L> {
 
     /// Loads the bitmap. True if it shows lanes that were not known.
     ///
-    /// What was seen once stays seen: only this receiver may clear a bit.
+    /// What was seen once stays seen: only this receiver may clear a bit. Relaxed: that a bit cannot be missed
+    /// follows from what was loaded before (B, F), and what the lane holds is ordered by B.
     #[inline]
     fn load_bitmap(&mut self, bitmap: &Bitmap) -> bool {
         let mut more = false;
         for (index, word) in bitmap.words.iter().enumerate().take(self.lanes.len().div_ceil(64)) {
-            let new = word.load(Ordering::Acquire) & !self.corrupt[index] & !self.bits[index]; // G
+            let new = word.load(Ordering::Relaxed) & !self.corrupt[index] & !self.bits[index];
             if new != 0 {
                 self.bits[index] |= new;
                 more = true;
@@ -370,10 +373,9 @@ impl<L: LaneView> Merge<L> {
                 continue;
             }
             let (word, bit) = (&bitmap.words[lane as usize / 64], 1 << (lane % 64));
-            word.fetch_and(!bit, Ordering::AcqRel);
-            fence(Ordering::SeqCst);
+            word.fetch_and(!bit, Ordering::AcqRel); // G
             if !free(lane) || !self.lanes[lane as usize].is_drained() {
-                word.fetch_or(bit, Ordering::AcqRel);
+                word.fetch_or(bit, Ordering::Relaxed);
             } else {
                 if self.taken == Some(lane) {
                     self.taken = None;

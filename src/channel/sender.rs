@@ -684,7 +684,7 @@ impl Sender {
         let seated = self.seated.as_ref().expect("attached by room()");
         let (map, side) = (seated.producer.lane().clone(), seated.seat.side());
         let room = &map.control().room;
-        room.want.store(behind, Ordering::Relaxed); // made visible by M in wait::sleep
+        room.want.store(behind, Ordering::Relaxed); // see wait::sleep
         let (semaphore, barrier) = (shared.semaphore(side), self.barrier);
         let limit = until.left();
         let real_fences = &shared.view.header().bell.real_fences;

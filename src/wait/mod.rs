@@ -159,7 +159,7 @@ pub(crate) fn ring(
     park: &impl Park,
 ) -> Result<bool, Errno> {
     barrier.light(real_fences); // L
-    let seen = number.load(Ordering::Acquire); // N
+    let seen = number.load(Ordering::Relaxed);
     if seen & 1 == 0 { Ok(false) } else { ring_loudly(number, seen, worth, park) }
 }
 
@@ -199,7 +199,8 @@ pub(crate) enum Slept<T> {
 
 /// Sleeps on a bell unless `look` finds something. Blocks at most `limit`.
 ///
-/// `prepare` runs before the number becomes odd and may store what ringers should know.
+/// What the caller stores before, for ringers to weigh (`worth`), needs no order of its own: a ringer whose fence
+/// comes after K sees it, and one whose fence comes before K has published what the look will find.
 pub(crate) fn sleep<T>(
     number: &AtomicU64,
     barrier: &Barrier,
@@ -210,7 +211,7 @@ pub(crate) fn sleep<T>(
 ) -> Slept<T> {
     // Whatever is there now was left by a dead predecessor or by ourselves: take the next odd number.
     let mine = number.load(Ordering::Relaxed).wrapping_add(1) | 1;
-    number.store(mine, Ordering::Release); // M, pairs with N: what was stored before is seen by ringers
+    number.store(mine, Ordering::Relaxed);
     let sure = barrier.heavy(real_fences); // K
     let limit = if sure { limit } else { limit.min(Duration::from_millis(1)) };
     if let Some(found) = look() {
