@@ -214,6 +214,12 @@ impl Observer {
             };
             OpenError::new(kind, &address, why)
         })?;
+        if view.is_anonymous() {
+            // Whoever detaches last removes the set, and that may be this observer.
+            if let Some(set) = own_set(&view) {
+                view.region().remove_with_last(set);
+            }
+        }
         Ok(Observer { view, address: address.to_owned() })
     }
 

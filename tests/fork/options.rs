@@ -17,6 +17,7 @@ tests![
     list_shows_everything,
     len_and_is_empty,
     observer_changes_nothing,
+    an_observer_that_leaves_last_takes_the_set_along,
 ];
 
 fn geometry_of_what_was_asked_for() {
@@ -207,4 +208,17 @@ fn observer_changes_nothing() {
     drop(sender);
     channel.remove().expect("remove");
     assert!(observer.stats().map_or(true, |stats| stats.removed));
+}
+
+/// An anonymous channel's set is removed by whoever detaches last, and that may be somebody who only looked. The
+/// runner looks for what is left.
+fn an_observer_that_leaves_last_takes_the_set_along() {
+    let (mut sender, receiver) = spsc().pair().expect("a pair");
+    sender.send("x").expect("send");
+    let id = sender.stats().expect("stats").id;
+    let observer = sysring::Observer::open(format!("id:{id}")).expect("a look");
+    drop((sender, receiver));
+    assert!(!observer.stats().expect("still mapped").lanes[0].seat.taken);
+    drop(observer);
+    assert!(sysring::list().expect("list").iter().all(|listed| listed.id != id));
 }
