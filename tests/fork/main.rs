@@ -9,12 +9,15 @@
 mod death;
 mod flow;
 mod inherit;
+#[path = "../common/message.rs"]
 mod message;
 mod options;
 mod order;
+#[path = "../common/process.rs"]
 mod process;
 mod races;
 mod removal;
+#[path = "../common/runner.rs"]
 mod runner;
 mod seats;
 mod users;

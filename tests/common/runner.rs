@@ -4,8 +4,16 @@ use std::time::{Duration, Instant};
 
 use crate::process::{self, Child, End, Object};
 
-/// How long one test may take; `SYSRING_TEST_DEADLINE` gives other seconds.
+/// How long one test may take, in seconds; `SYSRING_TEST_DEADLINE` gives another limit.
 const DEADLINE: u64 = 60;
+
+/// The same in the long form.
+const LONG_DEADLINE: u64 = 3600;
+
+/// Whether the long form of the proofs is asked for: `SYSRING_LONG=1`.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("SYSRING_LONG").is_some_and(|value| value != "0")
+}
 
 /// One test.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +89,7 @@ pub(crate) fn main(tests: &[Test]) {
     process::own_ipc_namespace();
     let before = process::objects();
     let limit = std::env::var("SYSRING_TEST_DEADLINE").ok().and_then(|text| text.parse().ok());
-    let limit = Duration::from_secs(limit.unwrap_or(DEADLINE));
+    let limit = Duration::from_secs(limit.unwrap_or(if is_long() { LONG_DEADLINE } else { DEADLINE }));
 
     println!("\nrunning {} test{}", chosen.len(), if chosen.len() == 1 { "" } else { "s" });
     let started = Instant::now();

@@ -1,0 +1,15 @@
+//! What we rely on in the kernel, one test per fact: a kernel that differs fails here first.
+//!
+//! Every test runs in a process of its own, see `tests/common/runner.rs`.
+
+#[allow(dead_code, reason = "every test program uses another part of it")]
+#[path = "../common/process.rs"]
+mod process;
+#[allow(dead_code, reason = "every test program uses another part of it")]
+#[path = "../common/runner.rs"]
+mod runner;
+
+fn main() {
+    let all: [&[runner::Test]; 0] = [];
+    runner::main(&all.concat());
+}
