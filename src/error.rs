@@ -49,6 +49,8 @@ pub enum OpenErrorKind {
     Limit,
     /// Somebody else is making the channel and did not finish in time.
     Busy,
+    /// The kernel does not undo the semaphore operations of processes that end (SEM_UNDO), on which everything rests.
+    Unsupported,
     /// Another error of a system call.
     System,
 }
@@ -219,6 +221,11 @@ pub enum Fault {
     #[error("the channel was removed (EIDRM)")]
     Removed,
     /// [`Interrupter::interrupt`](crate::Interrupter::interrupt) was called.
+    /// This process has lost its seat to another one: it left its IPC namespace or its undo list (`unshare`,
+    /// `setns`), and to the kernel that is as good as its end. Nothing was sent.
+    #[error("this process has lost its seat (it left its IPC namespace or undo list)")]
+    Evicted,
+    /// An [`Interrupter`](crate::Interrupter) ended the wait.
     #[error("interrupted")]
     Interrupted,
     /// The slot was reserved by the process that forked this one: it is void here.
@@ -503,6 +510,10 @@ pub enum RecvError {
     /// The channel was removed.
     #[error("the channel was removed (EIDRM)")]
     Removed,
+    /// This process has lost its seat to another one: it left its IPC namespace or its undo list (`unshare`,
+    /// `setns`), and to the kernel that is as good as its end.
+    #[error("this process has lost its seat (it left its IPC namespace or undo list)")]
+    Evicted,
     /// [`Interrupter::interrupt`](crate::Interrupter::interrupt) was called.
     #[error("interrupted")]
     Interrupted,

@@ -60,9 +60,9 @@ pub mod segment;
 
 #[cfg(not(loom))]
 pub use channel::{
-    Address, BatchMessage, Builder, Channel, EndOfStream, Fence, Frame, FrameMut, Interrupter, Iter, Kind,
-    LaneStats, Listed, Message, Observer, Order, Receiver, RecvBatch, SeatStats, SendBatch, Sender, Slot,
-    Stats, Trusted, TryIter, list, mpsc, remove, spsc,
+    Address, BatchMessage, Builder, Channel, Collector, EndOfStream, Fence, Finding, FindingKind, Frame,
+    FrameMut, Interrupter, Iter, Kind, LaneStats, Listed, Message, Observer, Order, Outcome, Receiver,
+    RecvBatch, SeatStats, SendBatch, Sender, Slot, Stats, Trusted, TryIter, list, mpsc, remove, spsc,
 };
 pub use error::{
     Corruption, Fault, OpenError, OpenErrorKind, RecvError, RecvTimeoutError, SendError, SendTimeoutError,

@@ -87,7 +87,7 @@ fn try_send(to: &mut Producer<ModelLane>, bytes: &[u8], look: Look, stamps: &Ato
             true
         }
         Room::Full { .. } => false,
-        Room::Corrupt => panic!("the consumer's words are taken for impossible"),
+        Room::Corrupt | Room::Lost => panic!("the consumer's words are taken for impossible"),
     }
 }
 

@@ -1,16 +1,19 @@
 //! Channels: block, refuse, close, recover. No unsafe, no atomics of its own but the header's words.
 
 mod address;
+mod collect;
 mod config;
 mod interrupt;
 mod open;
 mod peers;
 mod receiver;
 mod sender;
+mod shared;
 mod stats;
 mod trusted;
 
 pub use address::Address;
+pub use collect::{Collector, Finding, FindingKind, Outcome};
 pub use config::{Builder, Fence, Kind, Order};
 pub use interrupt::Interrupter;
 pub use receiver::{BatchMessage, EndOfStream, Iter, Message, Receiver, RecvBatch, TryIter};
@@ -19,17 +22,12 @@ pub use stats::{LaneStats, Listed, Observer, SeatStats, Stats, list};
 pub use trusted::{Frame, FrameMut, Trusted};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{OpenError, OpenErrorKind};
-use crate::segment::seat::{NoSeat, Seat, Side};
-use crate::segment::view::View;
-use crate::sync::Ordering;
-use crate::sys::{Errno, process, shm};
-use crate::wait::{Barrier, CEILING, Semaphore};
-use config::HandleOptions;
+use crate::error::OpenError;
+use crate::sys::shm;
+use crate::wait::CEILING;
+use shared::Shared;
 
 /// Asks for a channel with one sender.
 ///
@@ -79,122 +77,6 @@ pub fn mpsc() -> Builder {
 /// ```
 pub fn remove(address: impl Into<Address>) -> Result<(), OpenError> {
     open::remove(&address.into())
-}
-
-/// What the handles of one process share of one channel.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    view: View,
-    set: i32,
-    address: String,
-    options: HandleOptions,
-    /// Handles of this process, seated or not. After a fork each process counts its own.
-    senders_here: AtomicUsize,
-    receivers_here: AtomicUsize,
-}
-
-impl Shared {
-    fn new(view: View, set: i32, address: String, builder: &Builder) -> Shared {
-        Shared {
-            view,
-            set,
-            address,
-            options: builder.handle,
-            senders_here: AtomicUsize::new(0),
-            receivers_here: AtomicUsize::new(0),
-        }
-    }
-
-    fn here(&self, side: PeerSide) -> &AtomicUsize {
-        match side {
-            PeerSide::Senders => &self.senders_here,
-            PeerSide::Receiver => &self.receivers_here,
-        }
-    }
-
-    fn semaphore(&self, side: Side) -> Semaphore {
-        Semaphore { set: self.set, index: side.bell() }
-    }
-
-    /// Whether the removed mark is set; finishes the removal if so.
-    #[inline]
-    fn is_removed(&self) -> bool {
-        // Relaxed: the mark is sticky and carries no other data.
-        let removed = self.view.header().bell.removed.load(Ordering::Relaxed) != 0;
-        if removed {
-            self.finish_removal();
-        }
-        removed
-    }
-
-    /// Removes what is left, and marks it for everybody else.
-    #[cold]
-    fn finish_removal(&self) {
-        self.view.header().bell.removed.store(1, Ordering::Relaxed);
-        open::remove_all(self.view.region().id(), Some(self.set));
-    }
-
-    /// Whether the segment itself was removed behind the channel's back (`ipcrm -m`).
-    fn is_segment_gone(&self) -> bool {
-        match shm::stat(self.view.region().id()) {
-            Ok(stat) => stat.dest && !self.view.is_anonymous(),
-            Err(errno) => matches!(errno, Errno::EINVAL | Errno::EIDRM),
-        }
-    }
-
-    /// Processes attached, by the kernel's count.
-    fn attached(&self) -> u64 {
-        shm::stat(self.view.region().id()).map_or(u64::MAX, |stat| stat.nattch)
-    }
-
-    /// How this process publishes and falls asleep. To be called before a seat is taken.
-    fn barrier(&self) -> Barrier {
-        if self.options.fence == Fence::Auto && process::membarrier_register() {
-            return Barrier::asymmetric(process::membarrier);
-        }
-        let sticky = &self.view.header().bell.real_fences;
-        if sticky.load(Ordering::Relaxed) == 0 {
-            sticky.store(1, Ordering::SeqCst);
-            // A publisher may have loaded the old word and have a publication on its way to memory still: make
-            // sure that it has arrived before anybody sleeps on the new rule.
-            if !process::membarrier() {
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Barrier::REAL
-    }
-
-    fn no_seat(&self, side: Side, why: NoSeat) -> OpenError {
-        let end = match side {
-            Side::Receiver => "the receiver's seat",
-            Side::Sender(_) if self.view.is_spsc() => "the only sender's seat",
-            Side::Sender(_) => "every sender's seat",
-        };
-        match why {
-            NoSeat::Taken(pid) => {
-                let pid = (pid > 0).then_some(pid);
-                let who =
-                    pid.map_or("a process outside this pid namespace".into(), |pid| format!("process {pid}"));
-                let more =
-                    if matches!(side, Side::Sender(_)) && !self.view.is_spsc() { " and others" } else { "" };
-                let text = format!("{end} is taken by {who}{more}");
-                OpenError::new(OpenErrorKind::SeatTaken { pid }, &self.address, text)
-                    .with_hint("it falls free when that process ends or drops its handle")
-            }
-            NoSeat::Failed(errno) => OpenError::system(&self.address, "semop", errno),
-        }
-    }
-
-    fn take(&self, side: Side) -> Result<Seat, OpenError> {
-        Seat::take(&self.view, self.set, side).map_err(|why| self.no_seat(side, why))
-    }
-}
-
-/// Which side a handle waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PeerSide {
-    Senders,
-    Receiver,
 }
 
 /// How long a call may wait.
@@ -489,12 +371,4 @@ impl Channel {
     pub fn persistent(&self) -> bool {
         self.shared.view.is_persistent()
     }
-}
-
-fn count_in(shared: &Shared, side: PeerSide) {
-    shared.here(side).fetch_add(1, Relaxed);
-}
-
-fn count_out(shared: &Shared, side: PeerSide) {
-    shared.here(side).fetch_sub(1, Relaxed);
 }

@@ -17,13 +17,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::address::{Address, Target};
+use super::collect::collect_orphaned_sets;
 use super::config::Builder;
+use super::shared::{Loss, Shared, mark_removed, remove_objects};
 use crate::error::{OpenError, OpenErrorKind};
-use crate::segment::layout::{FLAG_HUGE, Header};
+use crate::segment::layout::{FLAG_HUGE, Header, REMOVED};
 use crate::segment::region::Region;
-use crate::segment::seat::{self, INITIALISER};
+use crate::segment::seat::INITIALISER;
+use crate::segment::set::{NoSet, Owner, Set};
 use crate::segment::view::{Plan, Unready, View, probe};
 use crate::sync::Ordering;
 use crate::sys::sem::{self, Op};
@@ -49,6 +51,7 @@ const STEP: Duration = Duration::from_millis(1);
 pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     let address = "(anonymous)";
     let mut plan = builder.plan(address, "", true)?;
+    collect_orphaned_sets();
     let id = make_segment(builder, &address, shm::IPC_PRIVATE, &mut plan)?;
     let fail = |call, errno| OpenError::system(&address, call, errno);
     let attached = Region::attach(id, Access::ReadWrite);
@@ -56,12 +59,12 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     let marked = shm::remove(id);
     let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
     marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
-    let set = seat::make_set(id, plan.geometry.semaphores(), builder.mode_bits())
-        .map_err(|errno| fail("semget", errno))?;
-    region.remove_with_last(set);
-    region.at::<Header>(0).set.word.store(set_word(1, set), Ordering::Relaxed);
+    let owner = Owner { uid: process::euid(), gid: process::egid(), mode: builder.mode_bits() };
+    let set = Set::make(id, plan.geometry.semaphores(), owner, None).map_err(|why| no_set(&address, why))?;
+    region.at::<Header>(0).set.word.store(set.word(), Ordering::Relaxed);
+    region.remove_set_with_last();
     let view = View::create(region, plan);
-    Ok(Arc::new(Shared::new(view, set, address.to_owned(), builder)))
+    Ok(Arc::new(Shared::new(view, address.to_owned(), builder)))
 }
 
 /// Makes or opens a channel that can be found.
@@ -103,14 +106,16 @@ pub(super) fn segment_of(target: &Target) -> Result<i32, Errno> {
     }
 }
 
-/// {generation, set} as one word.
-fn set_word(generation: u32, set: i32) -> u64 {
-    u64::from(generation) << 32 | u64::from(set.cast_unsigned())
-}
-
-/// The semaphore set in a set word; `None` if there is none yet.
-pub(super) fn set_of(word: u64) -> Option<i32> {
-    (word >> 32 != 0).then_some((word as u32).cast_signed())
+/// Why a channel got no semaphore set.
+fn no_set(address: &impl core::fmt::Display, why: NoSet) -> OpenError {
+    match why {
+        NoSet::Failed(errno) => OpenError::system(address, "semget", errno),
+        NoSet::NoUndo => {
+            let text = "this kernel does not undo the semaphore operations of a process that ends (SEM_UNDO)";
+            OpenError::new(OpenErrorKind::Unsupported, address, text)
+                .with_hint("no death would be noticed; run it on a Linux kernel, not on an emulation of one")
+        }
+    }
 }
 
 fn make_segment(
@@ -174,12 +179,13 @@ impl Attempt<'_> {
             Err(Errno::ENOENT) if self.want != Want::Open => {}
             Err(errno) => return Err(self.fail("shmget", errno)),
         }
+        collect_orphaned_sets();
         let mut plan = self.plan.clone();
         match make_segment(self.builder, self.address, key, &mut plan) {
             Ok(id) => self.make(id, plan).inspect_err(|_| {
                 // Nobody else may find what we could not finish. Marked first, for whoever has found it already.
                 if let Ok(region) = Region::attach(id, Access::ReadWrite) {
-                    region.at::<Header>(0).bell.removed.store(1, Ordering::Release);
+                    mark_removed(region.at(0));
                 }
                 let _ = shm::remove(id);
             }),
@@ -234,9 +240,8 @@ impl Attempt<'_> {
             Ok(()) => {}
         }
         let view = View::open(region).map_err(|unready| self.unready(unready))?;
-        let header = view.header();
-        if header.bell.removed.load(Ordering::Acquire) != 0 {
-            remove_all(id, set_of(header.set.word.load(Ordering::Acquire)));
+        if view.is_removed() {
+            remove_objects(id, view.set());
             if shm::stat(id).is_ok_and(|stat| !stat.dest) {
                 return Err(self
                     .error(OpenErrorKind::Removed, "it is marked as removed and still there")
@@ -257,8 +262,12 @@ impl Attempt<'_> {
             return Err(self.fail("shmget", Errno::EEXIST));
         }
         self.builder.check(self.address, &view, stat.mode)?;
-        let set = self.set(&view, id)?;
-        Ok(Step::Done(Arc::new(Shared::new(view, set, self.address.to_string(), self.builder))))
+        let shared = Shared::new(view, self.address.to_string(), self.builder);
+        match shared.find_set() {
+            Ok(_) => Ok(Step::Done(Arc::new(shared))),
+            Err(Loss::Removed) => gone(),
+            Err(loss) => Err(shared.lost(loss)),
+        }
     }
 
     fn is_trusted(&self, uid: u32) -> bool {
@@ -276,22 +285,6 @@ impl Attempt<'_> {
             Unready::Damaged(why) => self
                 .error(OpenErrorKind::Corrupt, format!("damaged: {why}"))
                 .with_hint("remove it and make it anew"),
-        }
-    }
-
-    /// The semaphore set of a ready channel.
-    fn set(&self, view: &View, id: i32) -> Result<i32, OpenError> {
-        let lost = |why: &str| {
-            self.error(OpenErrorKind::Removed, format!("its semaphore set {why}")).with_hint(
-                "remove the channel and make it anew; systemd's RemoveIPC and ipcrm -s remove sets",
-            )
-        };
-        let set = set_of(view.header().set.word.load(Ordering::Acquire)).ok_or_else(|| lost("is missing"))?;
-        match seat::belongs(set, id, view.geometry().semaphores()) {
-            Ok(true) => Ok(set),
-            Ok(false) => Err(lost("belongs to somebody else")),
-            Err(Errno::EINVAL | Errno::EIDRM) => Err(lost("was removed")),
-            Err(errno) => Err(self.fail("semctl", errno)),
         }
     }
 
@@ -319,30 +312,30 @@ impl Attempt<'_> {
         let header = region.at::<Header>(0);
         let Some(set) = self.initial_set(id, header, &plan)? else { return Ok(Step::Again) };
         let lock = [Op::wait_zero(INITIALISER).no_wait(), Op::add(INITIALISER, 1).undo()];
-        match sem::op(set, &lock) {
+        match sem::op(set.id, &lock) {
             Ok(()) => {}
             Err(Errno::EAGAIN) => return Ok(Step::Wait),
             Err(Errno::EINTR | Errno::EINVAL | Errno::EIDRM) => return Ok(Step::Again),
             Err(errno) => return Err(self.fail("semop", errno)),
         }
         let unlock = || {
-            let _ = sem::op(set, &[Op::take(INITIALISER, 1).undo().no_wait()]);
+            let _ = sem::op(set.id, &[Op::take(INITIALISER, 1).undo().no_wait()]);
         };
-        let removed = header.bell.removed.load(Ordering::Acquire) != 0;
-        let fits = region.len() == plan.geometry.total()
-            && sem::stat(set).is_ok_and(|stat| stat.nsems == u64::from(plan.geometry.semaphores()));
+        let removed = header.bell.notice.load(Ordering::Acquire) & REMOVED != 0;
+        let fits =
+            region.len() == plan.geometry.total() && set.belongs(id, plan.geometry.semaphores()) == Ok(true);
         if removed || !fits {
             if probe(&region) != Err(Unready::HalfMade) {
                 unlock();
                 if removed {
                     // We may have just put a set into a channel that was finished and removed meanwhile.
-                    remove_set(id, Some(set));
+                    set.remove(id);
                 }
                 return Ok(Step::Again);
             }
             // Nobody has finished it and nobody is at it. Whoever waits for it sees the mark and starts again.
-            header.bell.removed.store(1, Ordering::Release);
-            remove_all(id, Some(set));
+            mark_removed(header);
+            remove_objects(id, Some(set));
             unlock(); // for the case that we may not remove it
             return Ok(Step::Again);
         }
@@ -352,40 +345,33 @@ impl Attempt<'_> {
         }
         let view = View::create(region, plan);
         unlock();
-        Ok(Step::Done(Arc::new(Shared::new(view, set, self.address.to_string(), self.builder))))
+        Ok(Step::Done(Arc::new(Shared::new(view, self.address.to_string(), self.builder))))
     }
 
     /// The set in the set word, put there by us if it was missing or gone. `None`: look again.
-    fn initial_set(&self, id: i32, header: &Header, plan: &Plan) -> Result<Option<i32>, OpenError> {
+    fn initial_set(&self, id: i32, header: &Header, plan: &Plan) -> Result<Option<Set>, OpenError> {
         let word = header.set.word.load(Ordering::Acquire);
-        if let Some(set) = set_of(word) {
-            // Marked before it was put there; anything else is gone, and its id somebody else's.
-            if seat::is_marked_for(set, id) {
-                return Ok(Some(set));
-            }
+        let last = Set::from_word(word);
+        // Marked before it was put there; anything else is gone, and its id somebody else's.
+        if let Some(set) = last.filter(|set| set.is_marked_for(id)) {
+            return Ok(Some(set));
         }
-        let set = seat::make_set(id, plan.geometry.semaphores(), self.builder.mode_bits())
-            .map_err(|errno| self.fail("semget", errno))?;
-        let new = set_word((word >> 32) as u32 + 1, set);
-        if header.set.word.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            Ok(Some(set))
+        let owner = match shm::stat(id) {
+            Ok(stat) => Owner { uid: stat.uid, gid: stat.gid, mode: stat.mode },
+            Err(Errno::EINVAL | Errno::EIDRM) => return Ok(None),
+            Err(errno) => return Err(self.fail("shmctl(IPC_STAT)", errno)),
+        };
+        let new = match Set::make(id, plan.geometry.semaphores(), owner, last) {
+            Ok(new) => new,
+            Err(NoSet::Failed(Errno::EINVAL | Errno::EIDRM)) => return Ok(None),
+            Err(why) => return Err(no_set(self.address, why)),
+        };
+        if header.set.word.compare_exchange(word, new.word(), Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            Ok(Some(new))
         } else {
-            let _ = sem::remove(set);
+            new.remove(id);
             Ok(None)
         }
-    }
-}
-
-/// Removes a segment and its set, if that is really its own. Whoever sees the removed mark may do it, so
-/// failures mean that it is done.
-pub(super) fn remove_all(id: i32, set: Option<i32>) {
-    let _ = shm::remove(id);
-    remove_set(id, set);
-}
-
-fn remove_set(id: i32, set: Option<i32>) {
-    if let Some(set) = set.filter(|&set| seat::is_marked_for(set, id)) {
-        let _ = sem::remove(set);
     }
 }
 
@@ -435,12 +421,16 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
             _ => {}
         },
     }
-    let set = set_of(region.at::<Header>(0).set.word.load(Ordering::Acquire));
     if stat.cuid != process::euid() && stat.uid != process::euid() && process::euid() != 0 {
         return Err(fail("shmctl(IPC_RMID)", Errno::EPERM));
     }
-    region.at::<Header>(0).bell.removed.store(1, Ordering::Release);
+    let header = region.at::<Header>(0);
+    mark_removed(header);
+    // After the mark: who replaces the set at this moment sees the mark, or we see the new set.
+    let set = Set::from_word(header.set.word.load(Ordering::Acquire));
     shm::remove(id).map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
-    remove_set(id, set);
+    if let Some(set) = set {
+        set.remove(id);
+    }
     Ok(())
 }

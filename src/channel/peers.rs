@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{PeerSide, Shared};
+use super::shared::{PeerSide, Shared};
 use crate::sync::Ordering;
 use crate::wait::CEILING;
 

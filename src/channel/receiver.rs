@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupter;
 use super::peers::Peers;
+use super::shared::{Loss, PeerSide, Shared, UNKNOWN, is_gone};
 use super::stats::{self, Stats};
-use super::{PeerSide, Shared, Stop, Trusted, Until, count_in, count_out};
+use super::{Stop, Trusted, Until};
 use crate::error::{Corruption, OpenError, RecvError, RecvTimeoutError, SystemError, TryRecvError};
 use crate::lane::{Consumer, Found};
 use crate::merge::{self, Merge, Next, Rule};
@@ -72,6 +73,8 @@ pub struct Receiver {
     /// Identity of the process that is seated; 0 = nobody is.
     identity: u64,
     shared: Arc<Shared>,
+    /// The header's notice when the seat was last known to be held in the channel's set.
+    notice: u64,
     barrier: Barrier,
     peers: Peers,
     interrupter: Interrupter,
@@ -91,20 +94,24 @@ pub struct Receiver {
 #[derive(Debug)]
 struct Seated {
     merge: Merge<LaneMap>,
-    /// Kept for its drop, which leaves.
-    _seat: Seat,
+    seat: Seat,
 }
 
 type Halt = Stop<RecvError>;
+
+/// How often a bell is looked for on a new set.
+const ATTEMPTS: u32 = 3;
+
 type Current = (u32, Found);
 
 impl Receiver {
     /// A receiver without the seat: it takes it at its first use.
     pub(super) fn unseated(shared: &Arc<Shared>) -> Receiver {
-        count_in(shared, PeerSide::Receiver);
+        shared.count_in(PeerSide::Receiver);
         Receiver {
             seated: None,
             identity: 0,
+            notice: UNKNOWN,
             barrier: Barrier::REAL,
             peers: Peers::new(shared, PeerSide::Senders),
             interrupter: Interrupter::new(),
@@ -146,18 +153,19 @@ impl Receiver {
         self.identity = 0;
         self.lent = false;
         let shared = &*self.shared;
-        let fail = |errno| OpenError::system(&shared.address, "semop", errno);
         if shared.is_removed() {
-            return Err(fail(Errno::EIDRM));
+            return Err(shared.lost(Loss::Removed));
         }
         self.barrier = shared.barrier();
-        let seat = shared.take(Side::Receiver)?;
+        let notice = shared.notice();
+        let side = Side::Receiver;
+        let seat = shared.take(side).map_err(|why| shared.no_seat(side, why))?;
         let header = shared.view.header();
         if header.bell.number.load(Ordering::Relaxed) & 1 == 1 {
             header.bell.number.fetch_add(1, Ordering::Relaxed);
         }
         seat.empty_bell();
-        self.seats.read(shared.set).map_err(fail)?;
+        let taken = shared.taken_seats(&mut self.seats).map_err(|loss| shared.lost(loss))?;
         let shape = shared.view.geometry();
         let (stamped, largest) = (shared.view.is_stamped(), shared.view.max_message());
         let mut consumers = Vec::with_capacity(shape.senders() as usize);
@@ -167,7 +175,7 @@ impl Receiver {
                 let control = map.control();
                 let unread = control.producer.tail.load(Ordering::Acquire)
                     != control.consumer.read.load(Ordering::Relaxed);
-                if unread || self.seats.get(Side::Sender(lane).alive()) > 0 {
+                if unread || taken[lane as usize / 64] >> (lane % 64) & 1 == 1 {
                     merge::show(&header.bitmap, lane);
                 }
             }
@@ -184,9 +192,9 @@ impl Receiver {
         self.departed = header.visits.departed.load(Ordering::Relaxed);
         self.interrupter.seated(shared.semaphore(Side::Receiver));
         self.identity = seat.identity();
-        self.seated = Some(Seated { merge: Merge::new(consumers, rule), _seat: seat });
-        let there = (0..shape.senders()).any(|lane| self.seats.get(Side::Sender(lane).alive()) > 0);
-        self.peers.attached(there);
+        self.notice = notice;
+        self.seated = Some(Seated { merge: Merge::new(consumers, rule), seat });
+        self.peers.attached(taken != [0; 4]);
         Ok(())
     }
 
@@ -761,6 +769,7 @@ impl Receiver {
             self.merge().rewind();
         }
         if let Some(error) = self.late.take() {
+            self.late = Some(RecvError::Evicted).filter(|_| matches!(error, RecvError::Evicted));
             return Err(error.into());
         }
         match self.look()? {
@@ -784,8 +793,8 @@ impl Receiver {
     #[cold]
     fn wait_for_message(&mut self, until: Until) -> Result<Current, Halt> {
         if let Until::Now = until {
-            if self.shared.is_removed() {
-                return Err(RecvError::Removed.into());
+            if self.notice != self.shared.notice() {
+                self.heed()?;
             }
             if self.peers.is_due(&self.shared)
                 && let Some(current) = self.ask()?
@@ -822,8 +831,8 @@ impl Receiver {
         if self.interrupter.take() {
             return Err(RecvError::Interrupted.into());
         }
-        if self.shared.is_removed() {
-            return Err(RecvError::Removed.into());
+        if self.notice != self.shared.notice() {
+            self.heed()?;
         }
         if until.is_over() { Err(Stop::Late) } else { Ok(()) }
     }
@@ -858,7 +867,10 @@ impl Receiver {
             }
             Slept::Limit => self.peers.suspect(),
             Slept::Signal => {}
-            Slept::Failed(errno) => return Err(lost(&shared, errno).into()),
+            Slept::Failed(errno) if is_gone(errno) => self.heed()?,
+            Slept::Failed(errno) => {
+                return Err(RecvError::System(SystemError { call: "semtimedop", errno }).into());
+            }
         }
         Ok(None)
     }
@@ -867,8 +879,7 @@ impl Receiver {
     fn ask(&mut self) -> Result<Option<Current>, RecvError> {
         self.peers.asking(&self.shared);
         if self.peers.is_segment_due() && self.shared.is_segment_gone() {
-            self.shared.finish_removal();
-            return Err(RecvError::Removed);
+            self.shared.find_set()?; // says why
         }
         let alive = self.count_senders()?;
         let gone = self.peers.answer(&self.shared, alive);
@@ -896,18 +907,17 @@ impl Receiver {
 
     /// Reads all seats at once; counts the senders'.
     fn count_senders(&mut self) -> Result<u64, RecvError> {
-        self.seats.read(self.shared.set).map_err(|errno| lost(&self.shared, errno))?;
-        let lanes = 0..self.shared.view.geometry().senders();
-        Ok(lanes.filter(|&lane| self.seats.get(Side::Sender(lane).alive()) > 0).count() as u64)
+        let taken = self.shared.taken_seats(&mut self.seats)?;
+        Ok(taken.iter().map(|word| u64::from(word.count_ones())).sum())
     }
 
     /// Stops looking at lanes whose sender has gone and that are drained.
     fn retire(&mut self) {
         let Some(Seated { merge, .. }) = &mut self.seated else { return };
-        let (set, seats) = (self.shared.set, &self.seats);
-        merge.retire(&self.shared.view.header().bitmap, |lane| {
-            let seat = Side::Sender(lane).alive();
-            seats.get(seat) == 0 && matches!(sem::value(set, seat), Ok(0))
+        let (shared, seats) = (&*self.shared, &self.seats);
+        merge.retire(&shared.view.header().bitmap, |lane| {
+            let side = Side::Sender(lane);
+            seats.get(side.alive()) == 0 && shared.is_taken(side) == Ok(false)
         });
     }
 
@@ -931,14 +941,46 @@ impl Receiver {
     #[inline]
     fn release(&mut self, lane: u32) {
         let merge = &mut self.seated.as_mut().expect("a message comes from a lane").merge;
+        if merge.lane(lane).is_lost() {
+            self.late = Some(RecvError::Evicted);
+            return;
+        }
         let upto = merge.release(lane);
         self.peers.heard();
-        let room = &merge.lane(lane).lane().control().room;
+        let rung = self.try_ring(lane, upto);
+        if rung.is_err_and(is_gone) {
+            self.ring_again(lane, upto);
+        }
+    }
+
+    /// Wakes the lane's sender if it sleeps for room up to that position.
+    #[inline]
+    fn try_ring(&self, lane: u32, upto: u64) -> Result<bool, Errno> {
+        let room = &self.map(lane).control().room;
         let real_fences = &self.shared.view.header().bell.real_fences;
         let semaphore = self.shared.semaphore(Side::Sender(lane));
         let worth = || upto >= room.want.load(Ordering::Relaxed);
-        // A post fails only if the set is gone: then nobody sleeps there, and the next wait reports it.
-        let _ = wait::ring(&room.number, &self.barrier, real_fences, worth, &semaphore);
+        wait::ring(&room.number, &self.barrier, real_fences, worth, &semaphore)
+    }
+
+    /// The sleeper is on another set by now. If that cannot be found, the next call that waits says why.
+    #[cold]
+    fn ring_again(&mut self, lane: u32, upto: u64) {
+        for _ in 0..ATTEMPTS {
+            if self.heed().is_err() || !self.try_ring(lane, upto).is_err_and(is_gone) {
+                break;
+            }
+        }
+    }
+
+    /// The set has changed, or the channel was removed.
+    #[cold]
+    fn heed(&mut self) -> Result<(), RecvError> {
+        if let Some(Seated { seat, .. }) = &mut self.seated {
+            self.notice = self.shared.keep_seat(seat)?;
+            self.interrupter.seated(self.shared.semaphore(Side::Receiver));
+        }
+        Ok(())
     }
 
     fn copy_next(&mut self, buffer: &mut [u8], until: Until) -> Result<usize, Halt> {
@@ -1007,17 +1049,6 @@ impl Receiver {
     }
 }
 
-/// What a failed semaphore call means for a handle.
-fn lost(shared: &Shared, errno: Errno) -> RecvError {
-    match errno {
-        Errno::EIDRM | Errno::EINVAL => {
-            shared.is_removed();
-            RecvError::Removed
-        }
-        errno => RecvError::System(SystemError { call: "semop", errno }),
-    }
-}
-
 impl Halt {
     pub(super) fn of_try(self) -> TryRecvError {
         match self {
@@ -1044,7 +1075,7 @@ impl Halt {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.interrupter.left();
-        count_out(&self.shared, PeerSide::Receiver);
+        self.shared.count_out(PeerSide::Receiver);
     }
 }
 

@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupter;
 use super::peers::Peers;
+use super::shared::{Loss, PeerSide, Shared, UNKNOWN, is_gone};
 use super::stats::{self, Stats};
-use super::{PeerSide, Shared, Stop, Trusted, Until, count_in, count_out};
+use super::{Stop, Trusted, Until};
 use crate::error::{
     Corruption, Fault, OpenError, OpenErrorKind, SendError, SendTimeoutError, SystemError, TrySendError,
 };
 use crate::lane::{Look, Producer, Reservation, Room};
 use crate::merge;
 use crate::segment::lane_view::{LaneMap, LaneView};
-use crate::segment::seat::{NoSeat, RECEIVER, Seat, Side};
+use crate::segment::seat::{NoSeat, Seat, Side};
 use crate::sync::Ordering;
 use crate::sys::{Errno, process, sem};
-use crate::wait::{self, Backoff, Barrier, Semaphore, Slept, WaitStrategy};
+use crate::wait::{self, Backoff, Barrier, Slept, WaitStrategy};
 
 /// The sending end of a channel.
 ///
@@ -48,6 +49,8 @@ pub struct Sender {
     /// Identity of the process that is seated; 0 = nobody is.
     identity: u64,
     shared: Arc<Shared>,
+    /// The header's notice when the seat was last known to be held in the channel's set.
+    notice: u64,
     barrier: Barrier,
     peers: Peers,
     interrupter: Interrupter,
@@ -67,13 +70,17 @@ struct Seated {
 
 type Halt = Stop<Fault>;
 
+/// How often a bell is looked for on a new set.
+const ATTEMPTS: u32 = 3;
+
 impl Sender {
     /// A sender without a seat: it takes one at its first use.
     pub(super) fn unseated(shared: &Arc<Shared>) -> Sender {
-        count_in(shared, PeerSide::Senders);
+        shared.count_in(PeerSide::Senders);
         Sender {
             seated: None,
             identity: 0,
+            notice: UNKNOWN,
             barrier: Barrier::REAL,
             peers: Peers::new(shared, PeerSide::Receiver),
             interrupter: Interrupter::new(),
@@ -109,22 +116,19 @@ impl Sender {
         self.identity = 0;
         let shared = &*self.shared;
         if shared.is_removed() {
-            return Err(OpenError::system(&shared.address, "semop", Errno::EIDRM));
+            return Err(shared.lost(Loss::Removed));
         }
         self.barrier = shared.barrier();
+        let notice = shared.notice();
         let stamped = shared.view.is_stamped();
         let mut refused = None;
         for lane in 0..shared.view.geometry().senders() {
             let side = Side::Sender(lane);
             // A taken seat is seen without trying: most lanes of a busy channel are.
-            let known_taken = matches!(sem::value(shared.set, side.alive()), Ok(1..));
-            let seat = match if known_taken {
-                Err(NoSeat::Taken(0))
-            } else {
-                Seat::take(&shared.view, shared.set, side)
-            } {
+            let known_taken = matches!(sem::value(shared.set().id, side.alive()), Ok(1..));
+            let seat = match if known_taken { Err(Ok(NoSeat::Taken(0))) } else { shared.take(side) } {
                 Ok(seat) => seat,
-                Err(NoSeat::Taken(_)) => {
+                Err(Ok(NoSeat::Taken(_))) => {
                     refused.get_or_insert(side);
                     continue;
                 }
@@ -145,14 +149,15 @@ impl Sender {
             }
             self.interrupter.seated(shared.semaphore(side));
             self.identity = seat.identity();
+            self.notice = notice;
             self.seated = Some(Seated { producer, seat });
-            self.peers.attached(matches!(sem::value(shared.set, RECEIVER), Ok(1..)));
+            self.peers.attached(shared.is_taken(Side::Receiver).unwrap_or(false));
             return Ok(());
         }
         match refused {
             Some(side) => {
-                let holder = sem::last_pid(shared.set, side.alive()).unwrap_or(0);
-                Err(shared.no_seat(side, NoSeat::Taken(holder)))
+                let holder = sem::last_pid(shared.set().id, side.alive()).unwrap_or(0);
+                Err(shared.no_seat(side, Ok(NoSeat::Taken(holder))))
             }
             None => {
                 Err(OpenError::new(OpenErrorKind::Corrupt, &shared.address, "every free lane is damaged")
@@ -401,7 +406,7 @@ impl Sender {
     /// # }
     /// ```
     pub fn is_connected(&mut self) -> bool {
-        matches!(sem::value(self.shared.set, RECEIVER), Ok(1..)) && !self.shared.is_removed()
+        !self.shared.is_removed() && self.shared.is_taken(Side::Receiver).unwrap_or(false)
     }
 
     /// Messages of this sender's lane that were not released yet. For monitoring: it may change at any moment, and
@@ -567,12 +572,39 @@ impl Sender {
     #[inline]
     fn ring(&mut self) {
         self.owes_ring = false;
+        let rung = self.try_ring();
+        if rung != Ok(false) {
+            self.rung(rung);
+        }
+    }
+
+    #[inline]
+    fn try_ring(&self) -> Result<bool, Errno> {
         let bell = &self.shared.view.header().bell;
-        let semaphore = Semaphore { set: self.shared.set, index: crate::segment::seat::RECEIVER_BELL };
-        // A post fails only if the set is gone: then nobody sleeps there, and the next wait reports it.
-        let loud =
-            wait::ring(&bell.number, &self.barrier, &bell.real_fences, || true, &semaphore) != Ok(false);
-        self.ask_next |= loud && !self.shared.view.is_persistent();
+        let semaphore = self.shared.semaphore(Side::Receiver);
+        wait::ring(&bell.number, &self.barrier, &bell.real_fences, || true, &semaphore)
+    }
+
+    #[cold]
+    fn rung(&mut self, mut rung: Result<bool, Errno>) {
+        self.ask_next |= !self.shared.view.is_persistent();
+        // The sleeper is on another set by now. If that cannot be found, the next call that waits says why.
+        for _ in 0..ATTEMPTS {
+            if !rung.is_err_and(is_gone) || self.heed().is_err() {
+                break;
+            }
+            rung = self.try_ring();
+        }
+    }
+
+    /// The set has changed, or the channel was removed.
+    #[cold]
+    fn heed(&mut self) -> Result<(), Loss> {
+        if let Some(Seated { seat, .. }) = &mut self.seated {
+            self.notice = self.shared.keep_seat(seat)?;
+            self.interrupter.seated(self.shared.semaphore(seat.side()));
+        }
+        Ok(())
     }
 
     fn slot(&mut self, len: usize, until: Until) -> Result<Slot<'_>, Halt> {
@@ -586,8 +618,8 @@ impl Sender {
         if self.identity != process::identity() {
             self.attach().map_err(|error| Fault::Attach(Box::new(error)))?;
         }
-        if self.shared.is_removed() {
-            return Err(Fault::Removed.into());
+        if self.notice != self.shared.notice() {
+            self.heed().map_err(Fault::from)?;
         }
         let max = self.shared.view.max_message();
         if length > max {
@@ -617,6 +649,7 @@ impl Sender {
                 let position = producer.lane().control().consumer.read.load(Ordering::Relaxed);
                 Err(Fault::Corrupt(Corruption { lane, position }))
             }
+            Room::Lost => Err(Fault::Evicted),
         }
     }
 
@@ -664,8 +697,8 @@ impl Sender {
         if self.interrupter.take() {
             return Err(Fault::Interrupted.into());
         }
-        if self.shared.is_removed() {
-            return Err(Fault::Removed.into());
+        if self.notice != self.shared.notice() {
+            self.heed().map_err(Fault::from)?;
         }
         if until.is_over() { Err(Stop::Late) } else { Ok(()) }
     }
@@ -704,7 +737,10 @@ impl Sender {
             }
             Slept::Limit => self.peers.suspect(),
             Slept::Signal => {}
-            Slept::Failed(errno) => return Err(lost(&shared, errno).into()),
+            Slept::Failed(errno) if is_gone(errno) => self.heed().map_err(Fault::from)?,
+            Slept::Failed(errno) => {
+                return Err(Fault::System(SystemError { call: "semtimedop", errno }).into());
+            }
         }
         Ok(None)
     }
@@ -713,10 +749,9 @@ impl Sender {
     fn ask(&mut self) -> Result<(), Fault> {
         self.peers.asking(&self.shared);
         if self.peers.is_segment_due() && self.shared.is_segment_gone() {
-            self.shared.finish_removal();
-            return Err(Fault::Removed);
+            self.shared.find_set()?; // says why
         }
-        let alive = sem::value(self.shared.set, RECEIVER).map_err(|errno| lost(&self.shared, errno))?;
+        let alive = self.shared.is_taken(Side::Receiver)?;
         if self.peers.answer(&self.shared, alive.into()) && !self.shared.view.is_persistent() {
             self.peers.suspect(); // the next call asks again, and at once
             return Err(Fault::Disconnected);
@@ -743,8 +778,11 @@ impl Sender {
         if identity != process::identity() {
             return Err(SendError::new((), Fault::Forked));
         }
-        if self.shared.is_removed() {
-            return Err(SendError::new((), Fault::Removed));
+        if self.notice != self.shared.notice() {
+            self.heed().map_err(|loss| SendError::new((), loss.into()))?;
+        }
+        if self.seated.as_ref().is_none_or(|seated| seated.producer.is_lost()) {
+            return Err(SendError::new((), Fault::Evicted));
         }
         self.publish(reservation, length as u64, true);
         Ok(())
@@ -752,17 +790,6 @@ impl Sender {
 
     pub(super) fn identity(&self) -> u64 {
         self.identity
-    }
-}
-
-/// What a failed semaphore call means for a handle.
-fn lost(shared: &Shared, errno: Errno) -> Fault {
-    match errno {
-        Errno::EIDRM | Errno::EINVAL => {
-            shared.is_removed();
-            Fault::Removed
-        }
-        errno => Fault::System(SystemError { call: "semop", errno }),
     }
 }
 
@@ -792,7 +819,7 @@ impl Halt {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.interrupter.left();
-        count_out(&self.shared, PeerSide::Senders);
+        self.shared.count_out(PeerSide::Senders);
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::address::Address;
 use super::config::{Kind, Order};
-use super::open::{missing, segment_of, set_of};
+use super::open::{missing, segment_of};
 use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::{MAGIC, is_channel_size};
 use crate::segment::region::Region;
-use crate::segment::seat::{Side, is_marked_for};
+use crate::segment::seat::{Side, doubtful_pid};
+use crate::segment::set::Set;
 use crate::segment::view::{Unready, View, probe};
 use crate::sync::Ordering;
 use crate::sys::shm::Access;
@@ -216,9 +217,7 @@ impl Observer {
         })?;
         if view.is_anonymous() {
             // Whoever detaches last removes the set, and that may be this observer.
-            if let Some(set) = own_set(&view) {
-                view.region().remove_with_last(set);
-            }
+            view.region().remove_set_with_last();
         }
         Ok(Observer { view, address: address.to_owned() })
     }
@@ -271,9 +270,12 @@ impl Observer {
                 format!("it has no lane {lane}"),
             ));
         }
-        let set =
-            own_set(&self.view).ok_or_else(|| OpenError::system(&self.address, "semctl", Errno::EIDRM))?;
-        match sem::value(set, Side::Sender(lane).alive()) {
+        let set = own_set(&self.view);
+        if doubtful_pid(&self.view, set, Side::Sender(lane)).is_some() {
+            return Ok(true);
+        }
+        let set = set.ok_or_else(|| OpenError::system(&self.address, "semctl", Errno::EIDRM))?;
+        match sem::value(set.id, Side::Sender(lane).alive()) {
             Ok(value) => Ok(value > 0),
             Err(errno) => Err(OpenError::system(&self.address, "semctl", errno)),
         }
@@ -281,9 +283,8 @@ impl Observer {
 }
 
 /// The channel's set, if the set word names one that is really its own.
-fn own_set(view: &View) -> Option<i32> {
-    let set = set_of(view.header().set.word.load(Ordering::Acquire))?;
-    is_marked_for(set, view.region().id()).then_some(set)
+fn own_set(view: &View) -> Option<Set> {
+    view.set().filter(|set| set.is_marked_for(view.region().id()))
 }
 
 /// One entry of [`list`].
@@ -355,12 +356,14 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
     let (header, shape) = (view.header(), view.geometry());
     let set = own_set(view);
     let mut seats = sem::Values::new();
-    let known = set.is_some_and(|set| seats.read(set).is_ok());
+    let known = set.filter(|set| seats.read(set.id).is_ok());
     let seat = |side: Side| {
-        let set = set.filter(|_| known && seats.get(side.alive()) > 0);
-        let pid = set.and_then(|set| sem::last_pid(set, side.alive()).ok()).filter(|&pid| pid > 0);
-        let asleep = set.is_some_and(|set| sem::waiting(set, side.bell()).is_ok_and(|sleepers| sleepers > 0));
-        SeatStats { taken: set.is_some(), pid, asleep }
+        let asleep = known.is_some_and(|set| sem::waiting(set.id, side.bell()).is_ok_and(|count| count > 0));
+        let pid = match known.filter(|_| seats.get(side.alive()) > 0) {
+            Some(set) => Some(sem::last_pid(set.id, side.alive()).unwrap_or(0)),
+            None => doubtful_pid(view, known, side),
+        };
+        SeatStats { taken: pid.is_some(), pid: pid.filter(|&pid| pid > 0), asleep }
     };
     let mut lanes = Vec::new();
     for lane in 0..shape.senders() {
@@ -405,8 +408,8 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
         creator_pid: segment.cpid,
         created: created(header.birth.created.load(Ordering::Relaxed)),
         attached: segment.nattch,
-        semaphore_set: set.unwrap_or(-1),
-        removed: header.bell.removed.load(Ordering::Relaxed) != 0 || (segment.dest && !view.is_anonymous()),
+        semaphore_set: set.map_or(-1, |set| set.id),
+        removed: view.is_removed() || (segment.dest && !view.is_anonymous()),
         real_fences: header.bell.real_fences.load(Ordering::Relaxed) != 0,
         huge_pages: view.is_huge(),
         locked: segment.locked,

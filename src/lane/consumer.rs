@@ -25,6 +25,8 @@ pub(crate) struct Consumer<L> {
     ahead: u64,
     /// Where the damage begins; `u64::MAX` = none was met. What lies before it is good.
     damage: u64,
+    /// Our number among the lane's consumers.
+    takeover: u64,
 }
 
 /// A record that is there, whole.
@@ -72,6 +74,8 @@ impl<L: LaneView> Consumer<L> {
         let read = if impossible { 0 } else { read };
         // The dead one may have released more than it had given back.
         control.head.word.store(read, Ordering::Release); // C
+        let takeover = control.consumer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
+        control.consumer.takeovers.store(takeover, Ordering::Relaxed);
         Consumer {
             lane,
             stamped,
@@ -84,6 +88,7 @@ impl<L: LaneView> Consumer<L> {
             received,
             ahead: 0,
             damage,
+            takeover,
         }
     }
 
@@ -175,6 +180,13 @@ impl<L: LaneView> Consumer<L> {
             self.given = self.next;
             self.lane.control().consumer.given.store(self.next, Ordering::Relaxed);
         }
+    }
+
+    /// Whether another consumer has taken the lane over: this one must not release any more.
+    #[inline]
+    pub(crate) fn is_lost(&self) -> bool {
+        // In the line that every release writes, so this costs nothing to speak of.
+        self.lane.control().consumer.takeovers.load(Ordering::Relaxed) != self.takeover
     }
 
     /// Releases everything passed. Returns the position up to which room is free now.

@@ -20,6 +20,8 @@ pub(crate) struct Producer<L> {
     head: u64,
     sent: u64,
     sent_bytes: u64,
+    /// Our number among the lane's producers.
+    takeover: u64,
 }
 
 /// Room found for one record. Nothing in the lane has changed yet.
@@ -43,6 +45,8 @@ pub(crate) enum Room {
     },
     /// The consumer's words are impossible.
     Corrupt,
+    /// Another producer has taken the lane over: this one must not touch it any more.
+    Lost,
 }
 
 /// How hard to look for room.
@@ -101,7 +105,9 @@ impl<L: LaneView> Producer<L> {
         }
         control.producer.tail.store(tail, Ordering::Relaxed);
         control.producer.sent.store(sent, Ordering::Relaxed);
-        Some(Producer { lane, stamped, capacity, tail, head: read, sent, sent_bytes })
+        let takeover = control.producer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
+        control.producer.takeovers.store(takeover, Ordering::Relaxed);
+        Some(Producer { lane, stamped, capacity, tail, head: read, sent, sent_bytes, takeover })
     }
 
     /// The lane.
@@ -109,10 +115,20 @@ impl<L: LaneView> Producer<L> {
         &self.lane
     }
 
+    /// Whether another producer has taken the lane over.
+    #[inline]
+    pub(crate) fn is_lost(&self) -> bool {
+        // In the line that every commit writes, so this costs nothing to speak of.
+        self.lane.control().producer.takeovers.load(Ordering::Relaxed) != self.takeover
+    }
+
     /// Looks for room for a record of `length` payload bytes, which the caller has checked against the
     /// channel's maximum.
     #[inline]
     pub(crate) fn reserve(&mut self, length: u64, look: Look) -> Room {
+        if self.is_lost() {
+            return Room::Lost;
+        }
         let size = record::size(length, self.stamped);
         let to_end = self.capacity - (self.tail & (self.capacity - 1));
         let padding = if size > to_end { to_end } else { 0 };

@@ -159,7 +159,7 @@ impl Both {
                 assert_eq!(until, end - self.capacity());
                 assert!(!fits || look == Look::Batched, "no room for {length} where there is some");
             }
-            Room::Corrupt => panic!("an honest consumer is not believed"),
+            Room::Corrupt | Room::Lost => panic!("an honest consumer is not believed"),
         }
         if fits {
             // What was given back must be found by any look.

@@ -22,7 +22,7 @@ use crate::sync::AtomicU64;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sysring\0");
 
 /// Version of this layout. Any change of the structures below changes it.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 /// Second word: the version and a pattern that reads differently in another byte order.
 pub(crate) const VERSION_WORD: u64 = (LAYOUT_VERSION as u64) << 32 | 0x0102_0304;
@@ -99,11 +99,15 @@ pub(crate) struct ReceiverBell {
     pub(crate) number: AtomicU64,
     /// Nonzero: somebody cannot call `membarrier`, everybody uses real fences. Never cleared.
     pub(crate) real_fences: AtomicU64,
-    /// Nonzero: the channel was removed. Never cleared.
-    pub(crate) removed: AtomicU64,
+    /// What every call looks at: [`REMOVED`], and below it the generation of the semaphore set. Never
+    /// decreases.
+    pub(crate) notice: AtomicU64,
     /// Grows at every attach and detach, so that fruitless calls know when to ask the kernel again.
     pub(crate) changes: AtomicU64,
 }
+
+/// Bit of [`ReceiverBell::notice`]: the channel was removed. Never cleared.
+pub(crate) const REMOVED: u64 = 1 << 63;
 
 /// How often each side has come. Written at attach only.
 #[derive(Debug, Default)]
@@ -151,18 +155,14 @@ pub(crate) struct Name {
 
 /// One seat's entry: who took it, for people and for the repair of a lost semaphore set.
 ///
-/// Who *lives* is never read from here: the semaphore `alive` of the seat is the kernel's own word.
+/// Who *lives* is never read from here while the set is there: the semaphore `alive` of the seat is the kernel's
+/// own word.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct SeatEntry {
-    /// {generation: 32, pid: 32}; 0 = left cleanly or never taken.
-    pub(crate) holder: AtomicU64,
-    /// Random number that only the holder knows otherwise.
-    pub(crate) nonce: AtomicU64,
-    /// Inode of the holder's pid namespace.
-    pub(crate) pid_namespace: AtomicU64,
-    /// How often the seat was taken.
-    pub(crate) visits: AtomicU64,
+    /// The holder's claim, see [`crate::segment::seat::Claim`]; 0 = left cleanly or never taken. Changed by
+    /// compare-and-swap only.
+    pub(crate) claim: AtomicU64,
 }
 
 /// Written by the lane's sender, polled by nobody.
@@ -175,6 +175,8 @@ pub(crate) struct ProducerLine {
     pub(crate) sent: AtomicU64,
     /// Payload bytes sent (for monitoring).
     pub(crate) sent_bytes: AtomicU64,
+    /// Grows with every takeover: a producer that finds another number than its own has lost its seat.
+    pub(crate) takeovers: AtomicU64,
 }
 
 /// The sender's bell: written by it when it must wait for room, read by the receiver at every release.
@@ -199,6 +201,8 @@ pub(crate) struct ConsumerLine {
     pub(crate) received: AtomicU64,
     /// 1 + the position of the first damaged record; 0 = none was met.
     pub(crate) corrupt: AtomicU64,
+    /// As [`ProducerLine::takeovers`].
+    pub(crate) takeovers: AtomicU64,
 }
 
 /// The control words of one lane.

@@ -3,10 +3,11 @@
 #![allow(unsafe_code)] // turns the mapping's address into references to atomics
 
 use core::ptr::NonNull;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::layout::{Header, LaneControl, SeatEntry};
-use crate::sys::{self, Errno, sem, shm};
+use super::set::Set;
+use crate::sys::{self, Errno, shm};
 
 /// Marks structures that may be laid over shared memory.
 ///
@@ -30,8 +31,8 @@ pub(crate) struct Region {
     id: i32,
     base: NonNull<u8>,
     length: u64,
-    /// Semaphore set that goes with the last attachment (anonymous channels).
-    orphan: OnceLock<i32>,
+    /// The semaphore set goes with the last attachment (anonymous channels).
+    takes_set_along: AtomicBool,
 }
 
 // SAFETY: the region hands out nothing but atomics and copies; `Attached` owns the mapping and is Send.
@@ -48,7 +49,7 @@ impl Region {
             base: attached.as_ptr(),
             length: attached.len() as u64,
             attached: Some(attached),
-            orphan: OnceLock::new(),
+            takes_set_along: AtomicBool::new(false),
         })
     }
 
@@ -61,9 +62,9 @@ impl Region {
         self.length
     }
 
-    /// Makes the last process that detaches remove semaphore set `set` too.
-    pub(crate) fn remove_with_last(&self, set: i32) {
-        let _ = self.orphan.set(set);
+    /// Makes the last process that detaches remove the semaphore set too. For regions that hold a header.
+    pub(crate) fn remove_set_with_last(&self) {
+        self.takes_set_along.store(true, Ordering::Relaxed);
     }
 
     fn place(&self, offset: u64, length: u64, align: u64) -> NonNull<u8> {
@@ -105,13 +106,17 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        let along = self.takes_set_along.load(Ordering::Relaxed);
+        // Read before the memory goes. Who makes a new set after that is attached, and detaches after us.
+        let set =
+            along.then(|| Set::from_word(self.at::<Header>(0).set.word.load(Ordering::Acquire))).flatten();
         drop(self.attached.take());
-        if let Some(&set) = self.orphan.get() {
+        if let Some(set) = set
             // An anonymous segment is destroyed by the last detach, and then its id is unknown: whoever sees
             // that removes the set. Two processes may both see it; the second removal fails harmlessly.
-            if matches!(shm::stat(self.id), Err(Errno::EINVAL | Errno::EIDRM)) {
-                let _ = sem::remove(set);
-            }
+            && matches!(shm::stat(self.id), Err(Errno::EINVAL | Errno::EIDRM))
+        {
+            set.remove(self.id);
         }
     }
 }

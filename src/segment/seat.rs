@@ -14,21 +14,35 @@
 //! SETVAL and SETALL are never used: they erase everybody's wills. UNDO is used here and for the initialiser
 //! only.
 //!
-//! The set: three values that name the segment it belongs to, so that an orphan can be recognised, then the
-//! initialiser, the receiver's seat and bell, and a seat and a bell for every lane.
+//! # Claims, for the case that the set is lost
+//!
+//! With the set (see [`super::set`]) the kernel's word is lost. So beside it the holder writes a **claim** into the
+//! seat's entry: {generation of the set, pid, pid namespace} in one word, by compare-and-swap after the `semop` and
+//! before anything else. A claim of the present generation means nothing: the semaphore decides. A claim of an older
+//! one is **in doubt**: its holder may live and go on writing to its lane, because it has not noticed yet. Nobody
+//! takes such a seat but the claim's own process, by [`Seat::renew`], or a process of the same pid namespace for
+//! which the kernel says that the claim's process has ended. In doubt counts as alive, and is looked at again at each
+//! ceiling.
+//!
+//! There is never a second owner. Two processes that take the same seat in the same generation meet at the semaphore.
+//! Let X take it in generation g, and Y in a later one. X claims (M), fences, and looks at the set word: if that is
+//! no longer g, X does not own the seat and gives its claim back. Y has seen the later word, fences (N), and then
+//! looks at the claim. So either X sees the later word, or Y sees X's claim, and that is in doubt. Neither
+//! overwrites the other's claim, because both compare and swap.
+//!
+//! | letter | where | what | pairs with |
+//! |---|---|---|---|
+//! | M | [`Seat::take`], [`Seat::renew`]: claim, fence, set word | fence SeqCst | N |
+//! | N | [`Seat::take`]: set word (by the caller), fence, claim | fence SeqCst | M |
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
+use super::set::Set;
 use super::view::View;
 use crate::sys::sem::{self, Op};
-use crate::sys::{self, Errno, process};
+use crate::sys::{Errno, process};
 
-/// Mark of our sets, 15 bits; the lowest carries the highest bit of the segment id.
-const MARK: u16 = 0;
-const MARK_VALUE: i32 = 0x5352;
-const ID_LOW: u16 = 1;
-const ID_HIGH: u16 = 2;
-/// 1 while somebody initialises the channel.
+/// 1 while somebody initialises the channel. The three before it name the segment, see [`super::set`].
 pub(crate) const INITIALISER: u16 = 3;
 /// The receiver's seat.
 pub(crate) const RECEIVER: u16 = 4;
@@ -36,9 +50,6 @@ pub(crate) const RECEIVER: u16 = 4;
 pub(crate) const RECEIVER_BELL: u16 = 5;
 /// First semaphore of lane 0.
 pub(crate) const FIRST_LANE: u16 = 6;
-
-/// Keys of our sets: this, and 16 random bits.
-pub(crate) const SET_KEY: i32 = 0x5352_0000;
 
 /// Bells that hold so many units are emptied by whoever meets ERANGE.
 const FULL: u16 = 16_000;
@@ -75,37 +86,76 @@ impl Side {
     }
 }
 
-/// Makes a semaphore set for segment `shm` and writes into it whose it is.
-pub(crate) fn make_set(shm: i32, semaphores: u16, mode: u32) -> sys::Result<i32> {
-    loop {
-        let key = SET_KEY | (process::random_u64() & 0xffff) as i32;
-        let flags = sem::IPC_CREAT | sem::IPC_EXCL | (mode & 0o777) as i32;
-        let set = match sem::get(key, semaphores.into(), flags) {
-            Err(Errno::EEXIST) => continue,
-            made => made?,
-        };
-        let id = shm as u32;
-        let mark = MARK_VALUE as i16 | (id >> 30) as i16;
-        let (low, high) = ((id & 0x7fff) as i16, (id >> 15 & 0x7fff) as i16);
-        let named = sem::op(set, &[Op::add(MARK, mark), Op::add(ID_LOW, low), Op::add(ID_HIGH, high)]);
-        if let Err(errno) = named {
-            let _ = sem::remove(set);
-            return Err(errno);
-        }
-        return Ok(set);
+/// Who holds a seat since which generation: {generation: 14, pid namespace: 28, pid: 22} in one word, never 0.
+///
+/// A pid has 22 bits on Linux; the numbers of namespaces differ in their lowest 28, and 0 stands for one
+/// that is not known; generations are compared by their lowest 14.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim(u64);
+
+const PID_BITS: u32 = 22;
+const NAMESPACE_BITS: u32 = 28;
+
+impl Claim {
+    fn of_this_process(set: Set) -> Claim {
+        let generation = u64::from(set.generation) << (PID_BITS + NAMESPACE_BITS);
+        Claim(generation | Claim::namespace() << PID_BITS | process::pid() as u64 & low_bits(PID_BITS))
+    }
+
+    fn namespace() -> u64 {
+        process::pid_namespace() & low_bits(NAMESPACE_BITS)
+    }
+
+    fn from_word(word: u64) -> Option<Claim> {
+        (word != 0).then_some(Claim(word))
+    }
+
+    fn is_of(self, set: Set) -> bool {
+        let bits = u64::BITS - PID_BITS - NAMESPACE_BITS;
+        self.0 >> (PID_BITS + NAMESPACE_BITS) == u64::from(set.generation) & low_bits(bits)
+    }
+
+    /// The holder's pid, if it is known to be of our own pid namespace.
+    fn pid(self) -> Option<i32> {
+        let namespace = self.0 >> PID_BITS & low_bits(NAMESPACE_BITS);
+        let known = namespace != 0 && namespace == Claim::namespace();
+        known.then_some((self.0 & low_bits(PID_BITS)) as i32).filter(|&pid| pid > 0)
+    }
+
+    /// Whether the holder has ended for certain, or nobody can say.
+    fn is_dead(self) -> bool {
+        self.pid().is_some_and(process::is_dead)
     }
 }
 
-/// Whether `set` is a set of ours for segment `shm` with that many semaphores.
-pub(crate) fn belongs(set: i32, shm: i32, semaphores: u16) -> sys::Result<bool> {
-    Ok(sem::stat(set)?.nsems == u64::from(semaphores) && is_marked_for(set, shm))
+fn low_bits(bits: u32) -> u64 {
+    (1 << bits) - 1
 }
 
-/// Whether `set` names segment `shm` as the one it belongs to.
-pub(crate) fn is_marked_for(set: i32, shm: i32) -> bool {
-    let id = shm.cast_unsigned();
-    let is = |index, value: u32| sem::value(set, index).is_ok_and(|found| u32::from(found) == value);
-    is(MARK, MARK_VALUE as u32 | id >> 30) && is(ID_LOW, id & 0x7fff) && is(ID_HIGH, id >> 15 & 0x7fff)
+/// The claim of a seat that was taken in an older set than `set`, if its holder may still be alive. A dead one's
+/// claim is taken away.
+fn doubtful(view: &View, set: Set, side: Side) -> Option<Claim> {
+    let word = &view.seat(side.entry()).claim;
+    let claim = Claim::from_word(word.load(Ordering::Acquire)).filter(|claim| !claim.is_of(set))?;
+    if claim.is_dead() {
+        // Whoever else found that out was faster, or has taken the seat: both fine.
+        let _ = word.compare_exchange(claim.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+        return None;
+    }
+    Some(claim)
+}
+
+/// Whether the seat's holder took it in an older set and may still be alive: it counts as taken.
+pub(crate) fn is_in_doubt(view: &View, set: Set, side: Side) -> bool {
+    // In the first generation no claim is older.
+    set.generation > 1 && doubtful(view, set, side).is_some()
+}
+
+/// For people: the pid of a seat in doubt, 0 if it cannot be told. Changes nothing, so a dead holder counts too.
+pub(crate) fn doubtful_pid(view: &View, set: Option<Set>, side: Side) -> Option<i32> {
+    let claim = Claim::from_word(view.seat(side.entry()).claim.load(Ordering::Relaxed))?;
+    let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !claim.is_dead();
+    doubtful.then(|| claim.pid().unwrap_or(0))
 }
 
 /// Why a seat could not be had.
@@ -113,6 +163,22 @@ pub(crate) fn is_marked_for(set: i32, shm: i32) -> bool {
 pub(crate) enum NoSeat {
     /// This process holds it, in the caller's pid namespace (0 = it is in another).
     Taken(i32),
+    /// The set is gone or is no longer the channel's: find the new one and try again.
+    Stale,
+    Failed(Errno),
+}
+
+/// What became of a seat whose set was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// It is taken in the new set too.
+    Done,
+    /// Somebody is just trying whether it is free: try again later. It stays ours meanwhile.
+    Later,
+    /// That set is gone as well: find the new one and try again.
+    Stale,
+    /// Somebody else has it.
+    Lost,
     Failed(Errno),
 }
 
@@ -121,46 +187,89 @@ pub(crate) enum NoSeat {
 #[derive(Debug)]
 pub(crate) struct Seat {
     view: View,
-    set: i32,
+    set: Set,
     side: Side,
+    claim: Claim,
     /// [`process::identity`] of the process that took it.
     identity: u64,
+    /// [`process::ipc_namespace`] in which the set's id means this set.
+    namespace: u64,
 }
 
 impl Seat {
     /// Takes a seat and leaves the will, in one system call. Does not wait.
-    pub(crate) fn take(view: &View, set: i32, side: Side) -> Result<Seat, NoSeat> {
-        let mut ops = vec![Op::wait_zero(side.alive()).no_wait(), Op::add(side.alive(), 1).undo()];
-        for bell in bells(view, side) {
-            ops.extend([Op::add(bell, 1), Op::take(bell, 1).undo()]);
+    pub(crate) fn take(view: &View, set: Set, side: Side) -> Result<Seat, NoSeat> {
+        fence(Ordering::SeqCst); // N
+        let taken = |claim: Claim| Err(NoSeat::Taken(claim.pid().unwrap_or(0)));
+        if let Some(claim) = doubtful(view, set, side) {
+            return taken(claim);
         }
-        let mut attempts = 0..ATTEMPTS;
-        loop {
-            match sem::op(set, &ops) {
-                Ok(()) => break,
-                Err(Errno::EAGAIN) => {
-                    let holder = sem::last_pid(set, side.alive()).unwrap_or(0);
-                    return Err(NoSeat::Taken(holder));
-                }
-                Err(Errno::ERANGE) if attempts.next().is_some() && empty_full_bells(view, set, side) => {}
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(NoSeat::Failed(errno)),
+        hold(view, set, side)?;
+        let word = &view.seat(side.entry()).claim;
+        let claim = Claim::of_this_process(set);
+        let mut claimed = Err(NoSeat::Taken(0));
+        for _ in 0..ATTEMPTS {
+            // Changed meanwhile by nobody but takers with another set.
+            let seen = word.load(Ordering::Acquire);
+            if let Some(other) = Claim::from_word(seen)
+                && !other.is_of(set)
+                && !other.is_dead()
+            {
+                claimed = taken(other);
+                break;
+            }
+            if word.compare_exchange(seen, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let (identity, namespace) = (process::identity(), process::ipc_namespace());
+                claimed = Ok(Seat { view: view.clone(), set, side, claim, identity, namespace });
+                break;
             }
         }
-        let seat = Seat { view: view.clone(), set, side, identity: process::identity() };
-        seat.sign();
-        Ok(seat)
+        fence(Ordering::SeqCst); // M
+        let stale = view.set() != Some(set);
+        match claimed {
+            Ok(seat) if !stale => {
+                seat.count();
+                Ok(seat)
+            }
+            Ok(_) => Err(NoSeat::Stale), // dropped, it gives the claim back
+            Err(why) => {
+                let _ = sem::op(set.id, &leaving(view, side));
+                Err(if stale { NoSeat::Stale } else { why })
+            }
+        }
     }
 
-    /// Writes down, for people and for later repair, who holds the seat.
-    fn sign(&self) {
+    /// Takes the seat in the channel's new set as well. Does not wait.
+    pub(crate) fn renew(&mut self, set: Set) -> Renewal {
+        if set == self.set {
+            return Renewal::Done;
+        }
+        match hold(&self.view, set, self.side) {
+            Ok(()) => {}
+            Err(NoSeat::Taken(_)) if self.is_ours() => return Renewal::Later,
+            Err(NoSeat::Taken(_)) => return Renewal::Lost,
+            Err(NoSeat::Stale) => return Renewal::Stale,
+            Err(NoSeat::Failed(errno)) => return Renewal::Failed(errno),
+        }
+        let claim = Claim::of_this_process(set);
+        let word = &self.view.seat(self.side.entry()).claim;
+        if word.compare_exchange(self.claim.0, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            let _ = sem::op(set.id, &leaving(&self.view, self.side));
+            return Renewal::Lost;
+        }
+        (self.set, self.claim, self.namespace) = (set, claim, process::ipc_namespace());
+        fence(Ordering::SeqCst); // M
+        if self.view.set() == Some(set) { Renewal::Done } else { Renewal::Stale }
+    }
+
+    /// Whether the entry still bears this seat's claim.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.view.seat(self.side.entry()).claim.load(Ordering::Acquire) == self.claim.0
+    }
+
+    /// Counts the visit. Only a session that is counted has come: whoever is killed before has not.
+    fn count(&self) {
         let header = self.view.header();
-        let entry = self.view.seat(self.side.entry());
-        let generation = header.set.word.load(Ordering::Relaxed) >> 32;
-        entry.nonce.store(process::random_u64(), Ordering::Relaxed);
-        entry.pid_namespace.store(process::pid_namespace(), Ordering::Relaxed);
-        entry.holder.store(generation << 32 | process::pid() as u64, Ordering::Release);
-        entry.visits.fetch_add(1, Ordering::Relaxed);
         match self.side {
             Side::Receiver => &header.visits.receivers,
             Side::Sender(_) => &header.visits.senders,
@@ -180,25 +289,33 @@ impl Seat {
 
     /// Takes off all units that predecessors left on this seat's bell.
     pub(crate) fn empty_bell(&self) {
-        empty_bell(self.set, self.side.bell());
+        empty_bell(self.set.id, self.side.bell());
     }
 
     fn leave(&self) {
-        if self.view.header().bell.removed.load(Ordering::Relaxed) != 0 {
-            return; // the set is gone, and its id may be somebody else's by now
+        if self.view.is_removed() || self.namespace != process::ipc_namespace() {
+            return; // the set's id may be somebody else's by now, or here
         }
-        let entry = self.view.seat(self.side.entry());
-        entry.holder.store(0, Ordering::Release);
-        // NOWAIT: with the seat's value tampered with, leaving must not wait for ever.
-        let mut ops = vec![Op::take(self.side.alive(), 1).undo().no_wait()];
-        ops.extend(bells(&self.view, self.side).map(|bell| Op::add(bell, 1).undo()));
+        let word = &self.view.seat(self.side.entry()).claim;
+        if word.compare_exchange(self.claim.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return; // somebody else has the seat
+        }
+        let ops = leaving(&self.view, self.side);
         self.view.header().bell.changes.fetch_add(1, Ordering::AcqRel);
         for _ in 0..ATTEMPTS {
-            match sem::op(self.set, &ops) {
+            match sem::op(self.set.id, &ops) {
                 Err(Errno::ERANGE) if empty_full_bells(&self.view, self.set, self.side) => {}
                 Err(Errno::EINTR) => {}
-                // EIDRM and EINVAL: the set is gone, and the seat with it. Anything else: the will stands
-                // until this process ends. A destructor has nobody to tell.
+                Err(Errno::EINVAL | Errno::EIDRM) => {
+                    // With the claim the seat is free. Who sleeps on a new set counted us as alive.
+                    if let Some(set) = self.view.set().filter(|&set| set != self.set) {
+                        for bell in bells(&self.view, self.side) {
+                            let _ = sem::op(set.id, &[Op::add(bell, 1).no_wait()]);
+                        }
+                    }
+                    break;
+                }
+                // Done; or the will stands until this process ends. A destructor has nobody to tell.
                 _ => break,
             }
         }
@@ -211,6 +328,35 @@ impl Drop for Seat {
             self.leave();
         }
     }
+}
+
+/// Takes the seat's semaphore and leaves the will.
+fn hold(view: &View, set: Set, side: Side) -> Result<(), NoSeat> {
+    let mut ops = vec![Op::wait_zero(side.alive()).no_wait(), Op::add(side.alive(), 1).undo()];
+    for bell in bells(view, side) {
+        ops.extend([Op::add(bell, 1), Op::take(bell, 1).undo()]);
+    }
+    let mut attempts = 0..ATTEMPTS;
+    loop {
+        match sem::op(set.id, &ops) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EAGAIN) => {
+                return Err(NoSeat::Taken(sem::last_pid(set.id, side.alive()).unwrap_or(0)));
+            }
+            Err(Errno::ERANGE) if attempts.next().is_some() && empty_full_bells(view, set, side) => {}
+            Err(Errno::EINTR) => {}
+            Err(Errno::EINVAL | Errno::EIDRM) => return Err(NoSeat::Stale),
+            Err(errno) => return Err(NoSeat::Failed(errno)),
+        }
+    }
+}
+
+/// The operations that free the seat's semaphore, take the will back and wake the other side.
+fn leaving(view: &View, side: Side) -> Vec<Op> {
+    // NOWAIT: with the seat's value tampered with, leaving must not wait for ever.
+    let mut ops = vec![Op::take(side.alive(), 1).undo().no_wait()];
+    ops.extend(bells(view, side).map(|bell| Op::add(bell, 1).undo()));
+    ops
 }
 
 /// The bells on which the holder of `side` leaves its will.
@@ -234,13 +380,45 @@ fn empty_bell(set: i32, bell: u16) {
 }
 
 /// Takes units off bells that are near the kernel's limit: nobody sleeps on those. True if there was one.
-fn empty_full_bells(view: &View, set: i32, side: Side) -> bool {
+fn empty_full_bells(view: &View, set: Set, side: Side) -> bool {
     let mut emptied = false;
     for bell in bells(view, side) {
-        if sem::value(set, bell).is_ok_and(|units| units >= FULL) {
-            empty_bell(set, bell);
+        if sem::value(set.id, bell).is_ok_and(|units| units >= FULL) {
+            empty_bell(set.id, bell);
             emptied = true;
         }
     }
     emptied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_tells_generation_and_holder() {
+        for generation in [1, 2, 0x3fff, 0x4000, u32::MAX] {
+            let set = Set { generation, id: 3 };
+            let claim = Claim::of_this_process(set);
+            assert!(claim.is_of(set));
+            assert!(!claim.is_of(Set { generation: generation.wrapping_add(1), id: 3 }));
+            assert_eq!(claim.pid(), Some(process::pid()));
+            assert!(!claim.is_dead());
+            assert_eq!(Claim::from_word(claim.0), Some(claim));
+        }
+        assert_eq!(Claim::from_word(0), None);
+    }
+
+    #[test]
+    fn who_is_of_another_namespace_is_never_dead_for_us() {
+        let claim = Claim::of_this_process(Set { generation: 1, id: 3 });
+        for namespace in [0, Claim::namespace() ^ 1] {
+            let pid = low_bits(PID_BITS); // larger than any
+            let stranger =
+                Claim(claim.0 & !low_bits(PID_BITS + NAMESPACE_BITS) | namespace << PID_BITS | pid);
+            assert_eq!((stranger.pid(), stranger.is_dead()), (None, false));
+        }
+        let dead = Claim(claim.0 | low_bits(PID_BITS));
+        assert!(dead.is_dead());
+    }
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use super::lane_view::LaneMap;
 use super::layout::{
     FLAG_ANONYMOUS, FLAG_HUGE, FLAG_PERSISTENT, FLAG_SPSC, FLAG_TOTAL, FLAGS_KNOWN, Geometry, Header,
-    LAYOUT_VERSION, MAGIC, MAX_NAME, SeatEntry, VERSION_WORD, is_channel_size,
+    LAYOUT_VERSION, MAGIC, MAX_NAME, REMOVED, SeatEntry, VERSION_WORD, is_channel_size,
 };
 use super::region::Region;
+use super::set::Set;
 
 /// A mapped channel whose header passed every check. Keeps the segment mapped; clones share it.
 ///
@@ -133,6 +134,18 @@ impl View {
 
     pub(crate) fn header(&self) -> &Header {
         self.region.at(0)
+    }
+
+    /// Whether somebody has marked the channel as removed.
+    #[inline]
+    pub(crate) fn is_removed(&self) -> bool {
+        // Relaxed: the mark is sticky and carries no other data.
+        self.header().bell.notice.load(Ordering::Relaxed) & REMOVED != 0
+    }
+
+    /// The semaphore set that the header names now; whether it is there, the kernel knows.
+    pub(crate) fn set(&self) -> Option<Set> {
+        Set::from_word(self.header().set.word.load(Ordering::Acquire))
     }
 
     /// Entry of seat `index`: 0 is the receiver's, 1 + lane a sender's.

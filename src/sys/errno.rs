@@ -45,6 +45,8 @@ impl Errno {
     pub const EFBIG: Errno = Errno(libc::EFBIG);
     /// Too many operations in one call.
     pub const E2BIG: Errno = Errno(libc::E2BIG);
+    /// No process has this number.
+    pub const ESRCH: Errno = Errno(libc::ESRCH);
     /// This kernel does not have that call.
     pub const ENOSYS: Errno = Errno(libc::ENOSYS);
 

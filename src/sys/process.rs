@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
-use super::{Result, check, retry};
+use super::{Errno, Result, check, retry};
 
 /// Bytes in a page of this machine.
 pub(crate) fn page_size() -> usize {
@@ -35,10 +35,43 @@ pub(crate) fn euid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The group whose permissions count for this process.
+pub(crate) fn egid() -> u32 {
+    // SAFETY: as in `euid`.
+    unsafe { libc::getegid() }
+}
+
 /// The inode of this process's pid namespace, 0 if `/proc` does not tell: two pids can be compared
 /// only if they were taken in the same one.
 pub(crate) fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |link| link.ino())
+}
+
+/// The inode of this process's IPC namespace, 0 if `/proc` does not tell: an id means something else
+/// in another one.
+pub(crate) fn ipc_namespace() -> u64 {
+    std::fs::metadata("/proc/self/ns/ipc").map_or(0, |link| link.ino())
+}
+
+/// Whether the process that had this number is gone for certain. The number must be of this
+/// process's own pid namespace. False for whoever has it now, also if that is somebody else; true for
+/// a zombie, which runs no more. Does not wait.
+pub(crate) fn is_dead(pid: i32) -> bool {
+    // SAFETY: the call takes two numbers and touches no memory of this process.
+    let opened = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) });
+    let file = match opened {
+        Ok(file) => file as libc::c_int,
+        Err(Errno::ESRCH) => return true,
+        // Linux before 5.3, or forbidden. Signal 0 is sent to nobody; EPERM is an answer of the living.
+        // SAFETY: the call takes two numbers and touches no memory of this process.
+        Err(_) => return check(unsafe { libc::kill(pid, 0) }) == Err(Errno::ESRCH),
+    };
+    let mut exit = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one `pollfd`, which is `exit`; no time to wait.
+    let ready = unsafe { libc::poll(&mut exit, 1, 0) };
+    // SAFETY: the descriptor was opened above and is nobody else's.
+    unsafe { libc::close(file) };
+    ready == 1 && exit.revents & libc::POLLIN != 0
 }
 
 /// The page that tells a child from its parent; null before the first use. Never unmapped, so
@@ -202,7 +235,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::sys::{Errno, shm};
+    use crate::sys::shm;
 
     /// Runs `body` in a child; true if it returned true. Nothing in it may take a lock, because
     /// the other threads of the test program do not exist there.
@@ -249,6 +282,24 @@ mod tests {
                 && in_child(|| ![0, parent, child].contains(&identity()))
         }));
         assert_eq!(identity(), parent);
+    }
+
+    #[test]
+    fn the_dead_are_told_from_the_living() {
+        assert!(!is_dead(pid()));
+        // SAFETY: the child ends at once.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends the process at once, with no destructor and no handler.
+            unsafe { libc::_exit(0) };
+        }
+        while !is_dead(child) {
+            thread::yield_now(); // a zombie soon, which nobody has waited for
+        }
+        let mut status = 0;
+        // SAFETY: `status` is an integer of ours for the kernel to write.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert!(is_dead(child));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::time::Duration;
 
-use super::{Result, check};
+use super::{Errno, Result, check, retry};
 
 pub(crate) use libc::{IPC_CREAT, IPC_EXCL};
 
@@ -19,7 +19,15 @@ pub(crate) use libc::{IPC_CREAT, IPC_EXCL};
 union Semun {
     stat: *mut libc::semid_ds,
     array: *mut libc::c_ushort,
+    info: *mut SemInfo,
 }
+
+/// `seminfo` of <linux/sem.h>, which the kernel fills and we do not need.
+#[repr(C)]
+struct SemInfo([libc::c_int; 10]);
+
+/// Of <linux/sem.h>; libc does not have it everywhere.
+const SEM_STAT_ANY: i32 = 20;
 
 unsafe extern "C" {
     // libc does not declare it for Linux.
@@ -145,15 +153,22 @@ pub(crate) fn waiting(set: i32, index: u16) -> Result<u32> {
 
 /// `IPC_STAT`.
 pub(crate) fn stat(set: i32) -> Result<SemStat> {
+    stat_by(set, libc::IPC_STAT).map(|(_, stat)| stat)
+}
+
+/// One of the commands that fill a `semid_ds`; the number returned is the id for the commands that take
+/// an index.
+fn stat_by(id_or_index: i32, command: i32) -> Result<(i32, SemStat)> {
     let mut record = MaybeUninit::<libc::semid_ds>::uninit();
     let argument = Semun { stat: record.as_mut_ptr() };
-    // SAFETY: IPC_STAT writes one `semid_ds` through the pointer, which is that of `record`.
-    check(unsafe { libc::semctl(set, 0, libc::IPC_STAT, argument) })?;
+    // SAFETY: the callers pass IPC_STAT, SEM_STAT or SEM_STAT_ANY, which write one `semid_ds` through the
+    // pointer, which is that of `record`.
+    let returned = check(unsafe { libc::semctl(id_or_index, 0, command, argument) })?;
     // SAFETY: the kernel reported success, so it has filled the record.
     let record = unsafe { record.assume_init() };
     #[allow(clippy::useless_conversion, reason = "u16 on some processors, u32 on others")]
     let mode = u32::from(record.sem_perm.mode);
-    Ok(SemStat {
+    let stat = SemStat {
         key: record.sem_perm.__key,
         mode: mode & 0o777,
         uid: record.sem_perm.uid,
@@ -163,7 +178,96 @@ pub(crate) fn stat(set: i32) -> Result<SemStat> {
         nsems: record.sem_nsems,
         otime: record.sem_otime,
         ctime: record.sem_ctime,
-    })
+    };
+    Ok((returned, stat))
+}
+
+/// `IPC_SET`: gives the set to another owner, who may use it as its mode says and remove it.
+pub(crate) fn set_owner(set: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+    let mut record = MaybeUninit::<libc::semid_ds>::zeroed();
+    // SAFETY: a record of integers, for which zeroes are valid.
+    let fields = unsafe { record.assume_init_mut() };
+    (fields.sem_perm.uid, fields.sem_perm.gid) = (uid, gid);
+    #[allow(clippy::useless_conversion, reason = "u16 on some processors, u32 on others")]
+    let mode = (mode & 0o777).try_into().unwrap_or(0o600);
+    fields.sem_perm.mode = mode;
+    let argument = Semun { stat: record.as_mut_ptr() };
+    // SAFETY: IPC_SET reads one `semid_ds`, which `record` is.
+    check(unsafe { libc::semctl(set, 0, libc::IPC_SET, argument) })?;
+    Ok(())
+}
+
+/// Every set of the IPC namespace that this process may ask about, with its id.
+pub(crate) fn list() -> Result<Vec<(i32, SemStat)>> {
+    let mut info = MaybeUninit::<SemInfo>::uninit();
+    let argument = Semun { info: info.as_mut_ptr() };
+    // SAFETY: SEM_INFO writes one `seminfo`, and `info` has its layout.
+    let highest = check(unsafe { libc::semctl(0, 0, libc::SEM_INFO, argument) })?;
+    let mut found = Vec::new();
+    for index in 0..=highest {
+        // As in `shm::list`: without read permission if the kernel is not older than 4.17.
+        let entry = stat_by(index, SEM_STAT_ANY).or_else(|errno| match errno {
+            Errno::EINVAL => stat_by(index, libc::SEM_STAT),
+            other => Err(other),
+        });
+        match entry {
+            Ok(entry) => found.push(entry),
+            Err(Errno::EINVAL | Errno::EACCES | Errno::EIDRM) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the kernel undoes what a process did when it ends: a child adds 1 to semaphore `index` with
+/// SEM_UNDO and ends, and the value must be what it was. Nobody else may use the semaphore meanwhile.
+/// `None`: it could not be tried.
+///
+/// The child shares this process's memory and nothing else (`clone` with CLONE_VM and CLONE_VFORK), so
+/// that it costs no copy of the address space; it sends no SIGCHLD, and `wait` for any child does not
+/// see it. This thread waits for its end.
+pub(crate) fn undo_works(set: i32, index: u16) -> Option<bool> {
+    /// What the child needs; it shares our memory.
+    struct Errand {
+        set: i32,
+        op: Op,
+    }
+    extern "C" fn child(errand: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the parent passed its `Errand`, which lives until the child has ended.
+        let errand = unsafe { &*errand.cast::<Errand>() };
+        let done = op(errand.set, &[errand.op]).is_ok();
+        // SAFETY: ends the child at once; nothing of the parent's is run.
+        unsafe { libc::_exit(if done { 0 } else { 1 }) }
+    }
+    const STACK: usize = 64 << 10;
+    let before = value(set, index).ok()?;
+    let mut stack = vec![0_u128; STACK / 16];
+    let mut errand = Errand { set, op: Op::add(index, 1).undo() };
+    // Handlers of ours must not run in the child, which shares our memory.
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: fills the set that it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    let mut old = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: reads `all`, filled above, and writes `old`.
+    let masked = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr()) };
+    if masked != 0 {
+        return None;
+    }
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    let top = stack.as_mut_ptr_range().end;
+    // SAFETY: the stack is aligned, long enough for one system call, and like the errand alive until the
+    // child has ended, for which CLONE_VFORK makes this call wait.
+    let started = check(unsafe { libc::clone(child, top.cast(), flags, (&raw mut errand).cast()) });
+    let mut status = 0;
+    let ended = started.and_then(|pid| {
+        // SAFETY: `status` is an integer of ours for the kernel to write.
+        retry(|| check(unsafe { libc::waitpid(pid, &mut status, libc::__WCLONE) }))
+    });
+    // SAFETY: `old` was filled by the call above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), ptr::null_mut()) };
+    ended.ok()?;
+    let done = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    Some(done && value(set, index) == Ok(before))
 }
 
 /// `IPC_RMID`: gone at once; who sleeps on it wakes with `EIDRM`.
@@ -221,7 +325,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::sys::{Errno, process};
+    use crate::sys::process;
 
     /// Removes its set also when the test panics.
     struct Removed(i32);
@@ -299,6 +403,35 @@ mod tests {
             assert_eq!(values.get(last), 77);
             assert_eq!(values.get(u16::MAX), 0);
         }
+    }
+
+    #[test]
+    fn list_finds_it_with_its_record() {
+        let set = private(7);
+        let found = list().unwrap();
+        let (_, entry) = found.iter().find(|(id, _)| *id == set.0).expect("not listed");
+        assert_eq!((entry.nsems, entry.mode), (7, 0o600));
+    }
+
+    #[test]
+    fn the_kernel_undoes_and_the_test_shows_it() {
+        let set = private(2);
+        op(set.0, &[Op::add(1, 5)]).unwrap();
+        assert_eq!(undo_works(set.0, 1), Some(true));
+        assert_eq!(value(set.0, 1), Ok(5));
+        assert_eq!(undo_works(-1, 0), None);
+        // A semaphore that cannot take one more is as good as a kernel that refuses.
+        op(set.0, &[Op::add(0, i16::MAX)]).unwrap();
+        assert_eq!(undo_works(set.0, 0), Some(false));
+    }
+
+    #[test]
+    fn the_owner_can_be_changed_the_creator_not() {
+        let set = private(1);
+        let before = stat(set.0).unwrap();
+        set_owner(set.0, before.uid, before.gid, 0o640).unwrap();
+        let after = stat(set.0).unwrap();
+        assert_eq!((after.mode, after.uid, after.cuid), (0o640, before.uid, before.cuid));
     }
 
     #[test]

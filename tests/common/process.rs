@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -168,6 +168,18 @@ pub(crate) fn become_user(uid: u32) {
     let user = unsafe { libc::setuid(uid) };
     assert_eq!((groups, group, user), (0, 0, 0), "{}", io::Error::last_os_error());
     die_with_parent(parent); // forgotten by the kernel with the change
+}
+
+/// Words of zero that this process shares with the children that it forks from now on. Never unmapped.
+pub(crate) fn shared_words(count: usize) -> &'static [AtomicU64] {
+    let length = count * size_of::<AtomicU64>();
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: without MAP_FIXED the kernel picks a range that nothing uses.
+    let place =
+        unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    assert_ne!(place, libc::MAP_FAILED, "mmap: {}", io::Error::last_os_error());
+    // SAFETY: page-aligned, `length` bytes of zeroes, mapped for good, and touched as atomics only.
+    unsafe { std::slice::from_raw_parts(place.cast(), count) }
 }
 
 /// Removes a semaphore set.

@@ -20,6 +20,7 @@ mod removal;
 #[path = "../common/runner.rs"]
 mod runner;
 mod seats;
+mod sets;
 mod users;
 mod wait;
 
@@ -30,6 +31,7 @@ fn main() {
         wait::TESTS,
         death::TESTS,
         seats::TESTS,
+        sets::TESTS,
         inherit::TESTS,
         removal::TESTS,
         races::TESTS,

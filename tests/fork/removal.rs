@@ -17,7 +17,6 @@ tests![
     the_name_is_free_at_once,
     removed_by_its_key_or_id,
     bare_removal_of_the_segment,
-    bare_removal_of_the_set_ends_a_sleep,
     a_second_removal_finds_nothing,
 ];
 
@@ -191,21 +190,6 @@ fn bare_removal_of_the_segment() {
             remove_set(set);
         }
     }
-}
-
-/// `ipcrm -s`: whoever sleeps on it wakes and does not wait for ever.
-fn bare_removal_of_the_set_ends_a_sleep() {
-    let name = Name::new();
-    let channel = spsc().create(&name).expect("create");
-    let child = fork(|| {
-        let mut receiver = channel.receiver().expect("a seat");
-        let outcome = receiver.recv_timeout(Duration::from_secs(3)).map(|message| message.to_vec());
-        // Until sets are rebuilt this is the end of the channel; afterwards it is a wait like any other.
-        assert!(outcome.is_err(), "{outcome:?}");
-    });
-    until("the receiver sleeps", || channel.stats().expect("stats").receiver.asleep);
-    remove_set(channel.stats().expect("stats").semaphore_set);
-    child.join();
 }
 
 fn a_second_removal_finds_nothing() {

@@ -1,0 +1,380 @@
+//! What the handles of one process share of one channel, and how they hold on to it when its semaphore set is
+//! removed.
+//!
+//! A semaphore call that fails with EIDRM or EINVAL means one of four things, told apart here: the channel was
+//! removed; the segment was removed behind its back; this process has left its IPC namespace; or only the set is
+//! gone. In the last case the handle finds the set that somebody else has made, or makes one
+//! ([`Shared::find_set`]), takes its seat there too ([`Shared::keep_seat`]), and goes on: who slept on the old
+//! set was woken by its removal and looks again before it sleeps on the new one.
+//!
+//! Who does not touch a semaphore for a while is told by the header's notice, which every call looks at: it holds
+//! the generation beside the removed mark.
+//!
+//! A removal that happens at the same time is not overlooked: the remover marks, fences, and then looks which set
+//! to remove (O); the repairer enters its set, fences, and then looks for the mark (P). One of the two removes it.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use super::config::{Builder, Fence, HandleOptions};
+use crate::error::{Fault, OpenError, OpenErrorKind, RecvError, SystemError};
+use crate::segment::layout::{Header, REMOVED};
+use crate::segment::seat::{self, NoSeat, Renewal, Seat, Side};
+use crate::segment::set::{NoSet, Owner, Set};
+use crate::segment::view::View;
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sys::{Errno, process, sem, shm};
+use crate::wait::{Barrier, Semaphore};
+
+/// How often to find that somebody else was faster, before giving up.
+const ATTEMPTS: u32 = 100;
+
+/// A notice that the header never holds.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+
+/// What the handles of one process share of one channel.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) view: View,
+    pub(super) address: String,
+    pub(super) options: HandleOptions,
+    /// The semaphore set as this process last found it: [`Set::word`].
+    set: AtomicU64,
+    /// [`process::ipc_namespace`] in which the channel's ids mean the channel.
+    namespace: u64,
+    /// Handles of this process, seated or not. After a fork each process counts its own.
+    senders_here: AtomicUsize,
+    receivers_here: AtomicUsize,
+}
+
+/// Which side a handle waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerSide {
+    Senders,
+    Receiver,
+}
+
+/// Why the kernel's part of a channel cannot be had any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    Removed,
+    /// This process has no part in the channel any more.
+    Evicted,
+    System(SystemError),
+}
+
+impl From<Loss> for Fault {
+    fn from(loss: Loss) -> Fault {
+        match loss {
+            Loss::Removed => Fault::Removed,
+            Loss::Evicted => Fault::Evicted,
+            Loss::System(error) => Fault::System(error),
+        }
+    }
+}
+
+impl From<Loss> for RecvError {
+    fn from(loss: Loss) -> RecvError {
+        match loss {
+            Loss::Removed => RecvError::Removed,
+            Loss::Evicted => RecvError::Evicted,
+            Loss::System(error) => RecvError::System(error),
+        }
+    }
+}
+
+fn failed(call: &'static str) -> impl Fn(Errno) -> Loss {
+    move |errno| Loss::System(SystemError { call, errno })
+}
+
+/// Whether a semaphore call failed because its set is not there.
+pub(super) fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::EIDRM | Errno::EINVAL)
+}
+
+impl Shared {
+    /// For a channel whose header names a set.
+    pub(super) fn new(view: View, address: String, builder: &Builder) -> Shared {
+        Shared {
+            set: AtomicU64::new(view.set().map_or(0, Set::word)),
+            view,
+            address,
+            options: builder.handle,
+            namespace: process::ipc_namespace(),
+            senders_here: AtomicUsize::new(0),
+            receivers_here: AtomicUsize::new(0),
+        }
+    }
+
+    /// Handles of that side in this process.
+    pub(super) fn here(&self, side: PeerSide) -> &AtomicUsize {
+        match side {
+            PeerSide::Senders => &self.senders_here,
+            PeerSide::Receiver => &self.receivers_here,
+        }
+    }
+
+    /// The semaphore set as this process last found it; one that nobody has if it never found any.
+    pub(super) fn set(&self) -> Set {
+        Set::from_word(self.set.load(Ordering::Relaxed)).unwrap_or(Set { generation: 1, id: -1 })
+    }
+
+    /// The bell of a side.
+    pub(super) fn semaphore(&self, side: Side) -> Semaphore {
+        Semaphore { set: self.set().id, index: side.bell() }
+    }
+
+    /// What every call compares with what its handle knows.
+    #[inline]
+    pub(super) fn notice(&self) -> u64 {
+        // Relaxed: whoever acts on it looks at the words themselves.
+        self.view.header().bell.notice.load(Ordering::Relaxed)
+    }
+
+    /// Whether the removed mark is set; finishes the removal if so.
+    #[inline]
+    pub(super) fn is_removed(&self) -> bool {
+        let removed = self.notice() & REMOVED != 0;
+        if removed {
+            self.finish_removal();
+        }
+        removed
+    }
+
+    /// Removes what is left, and marks it for everybody else.
+    #[cold]
+    pub(super) fn finish_removal(&self) {
+        if self.namespace != process::ipc_namespace() {
+            return; // the ids mean something else here
+        }
+        mark_removed(self.view.header());
+        remove_objects(self.view.region().id(), self.view.set());
+        self.set().remove(self.view.region().id());
+    }
+
+    /// Whether the segment itself was removed behind the channel's back (`ipcrm -m`).
+    pub(super) fn is_segment_gone(&self) -> bool {
+        match shm::stat(self.view.region().id()) {
+            Ok(stat) => stat.dest && !self.view.is_anonymous(),
+            Err(errno) => is_gone(errno),
+        }
+    }
+
+    /// Processes attached, by the kernel's count.
+    pub(super) fn attached(&self) -> u64 {
+        shm::stat(self.view.region().id()).map_or(u64::MAX, |stat| stat.nattch)
+    }
+
+    /// The channel's semaphore set: the one that the header names, or a new one if that is gone. Does not wait.
+    #[cold]
+    pub(super) fn find_set(&self) -> Result<Set, Loss> {
+        let (id, semaphores) = (self.view.region().id(), self.view.geometry().semaphores());
+        let word = &self.view.header().set.word;
+        for _ in 0..ATTEMPTS {
+            if self.namespace != process::ipc_namespace() {
+                return Err(Loss::Evicted);
+            }
+            if self.is_removed() {
+                return Err(Loss::Removed);
+            }
+            let segment = match shm::stat(id) {
+                Ok(stat) if !stat.dest || self.view.is_anonymous() => stat,
+                Err(errno) if !is_gone(errno) => return Err(failed("shmctl(IPC_STAT)")(errno)),
+                _ => {
+                    self.finish_removal();
+                    return Err(Loss::Removed);
+                }
+            };
+            let seen = word.load(Ordering::Acquire);
+            let last = Set::from_word(seen);
+            if let Some(set) = last
+                && set.belongs(id, semaphores).map_err(failed("semctl(IPC_STAT)"))?
+            {
+                return Ok(self.adopt(set));
+            }
+            let owner = Owner { uid: segment.uid, gid: segment.gid, mode: segment.mode };
+            let new = match Set::make(id, semaphores, owner, last) {
+                Ok(new) => new,
+                Err(NoSet::Failed(errno)) if is_gone(errno) => continue, // removed as soon as it was made
+                Err(NoSet::Failed(errno)) => return Err(failed("semget")(errno)),
+                Err(NoSet::NoUndo) => return Err(failed("semop")(Errno::ENOSYS)),
+            };
+            if word.compare_exchange(seen, new.word(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                new.remove(id);
+                continue;
+            }
+            fence(Ordering::SeqCst); // P
+            if self.is_removed() {
+                return Err(Loss::Removed);
+            }
+            if self.is_segment_gone() {
+                self.finish_removal();
+                return Err(Loss::Removed);
+            }
+            return Ok(self.adopt(new));
+        }
+        Err(failed("semget")(Errno::EAGAIN))
+    }
+
+    /// Goes on with `set`, and tells everybody who does not know yet.
+    fn adopt(&self, set: Set) -> Set {
+        self.view.header().bell.notice.fetch_max(set.generation.into(), Ordering::AcqRel);
+        self.set.store(set.word(), Ordering::Relaxed);
+        set
+    }
+
+    /// Makes sure that `seat` is held in the channel's present set. Returns what its handle knows from now on; after
+    /// [`Renewal::Later`] that is nothing, so that it tries again with its next call. Does not wait.
+    #[cold]
+    pub(super) fn keep_seat(&self, seat: &mut Seat) -> Result<u64, Loss> {
+        for _ in 0..ATTEMPTS {
+            let notice = self.notice();
+            let set = self.find_set()?;
+            match seat.renew(set) {
+                Renewal::Done => return Ok(notice.max(set.generation.into())),
+                Renewal::Later => return Ok(UNKNOWN),
+                Renewal::Stale => {}
+                Renewal::Lost => return Err(Loss::Evicted),
+                Renewal::Failed(errno) => return Err(failed("semop")(errno)),
+            }
+        }
+        Err(failed("semop")(Errno::EAGAIN))
+    }
+
+    /// Takes a seat. `Err(Ok(_))`: why it is not to be had; `Err(Err(_))`: the channel is not.
+    pub(super) fn take(&self, side: Side) -> Result<Seat, Result<NoSeat, Loss>> {
+        for _ in 0..ATTEMPTS {
+            match Seat::take(&self.view, self.set(), side) {
+                Err(NoSeat::Stale) => {
+                    self.find_set().map_err(Err)?;
+                }
+                outcome => return outcome.map_err(Ok),
+            }
+        }
+        Err(Err(failed("semop")(Errno::EAGAIN)))
+    }
+
+    /// Asks the kernel whether a seat is taken. In doubt counts as taken.
+    pub(super) fn is_taken(&self, side: Side) -> Result<bool, Loss> {
+        for _ in 0..ATTEMPTS {
+            let set = self.set();
+            // The doubt first: a holder that renews its seat takes it in the new set before the doubt ends.
+            if seat::is_in_doubt(&self.view, set, side) {
+                return Ok(true);
+            }
+            match sem::value(set.id, side.alive()) {
+                Ok(value) => return Ok(value > 0),
+                Err(errno) if is_gone(errno) => {
+                    self.find_set()?;
+                }
+                Err(errno) => return Err(failed("semctl(GETVAL)")(errno)),
+            }
+        }
+        Err(failed("semctl(GETVAL)")(Errno::EAGAIN))
+    }
+
+    /// Asks the kernel which senders' seats are taken, one bit for each. In doubt counts as taken.
+    pub(super) fn taken_seats(&self, values: &mut sem::Values) -> Result<[u64; 4], Loss> {
+        let lanes = 0..self.view.geometry().senders();
+        for _ in 0..ATTEMPTS {
+            let set = self.set();
+            let mut taken = [0; 4];
+            let mut note = |lane: u32| taken[lane as usize / 64] |= 1 << (lane % 64);
+            // The doubts first, as in `is_taken`.
+            lanes
+                .clone()
+                .filter(|&lane| seat::is_in_doubt(&self.view, set, Side::Sender(lane)))
+                .for_each(&mut note);
+            match values.read(set.id) {
+                Ok(()) => {
+                    lanes.filter(|&lane| values.get(Side::Sender(lane).alive()) > 0).for_each(note);
+                    return Ok(taken);
+                }
+                Err(errno) if is_gone(errno) => {
+                    self.find_set()?;
+                }
+                Err(errno) => return Err(failed("semctl(GETALL)")(errno)),
+            }
+        }
+        Err(failed("semctl(GETALL)")(Errno::EAGAIN))
+    }
+
+    /// How this process publishes and falls asleep. To be called before a seat is taken.
+    pub(super) fn barrier(&self) -> Barrier {
+        if self.options.fence == Fence::Auto && process::membarrier_register() {
+            return Barrier::asymmetric(process::membarrier);
+        }
+        let sticky = &self.view.header().bell.real_fences;
+        if sticky.load(Ordering::Relaxed) == 0 {
+            sticky.store(1, Ordering::SeqCst);
+            // A publisher may have loaded the old word and have a publication on its way to memory still: make
+            // sure that it has arrived before anybody sleeps on the new rule.
+            if !process::membarrier() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Barrier::REAL
+    }
+
+    /// Why a seat could not be had, for the caller.
+    pub(super) fn no_seat(&self, side: Side, why: Result<NoSeat, Loss>) -> OpenError {
+        let end = match side {
+            Side::Receiver => "the receiver's seat",
+            Side::Sender(_) if self.view.is_spsc() => "the only sender's seat",
+            Side::Sender(_) => "every sender's seat",
+        };
+        match why {
+            Ok(NoSeat::Taken(pid)) => {
+                let pid = (pid > 0).then_some(pid);
+                let who =
+                    pid.map_or("a process outside this pid namespace".into(), |pid| format!("process {pid}"));
+                let more =
+                    if matches!(side, Side::Sender(_)) && !self.view.is_spsc() { " and others" } else { "" };
+                let text = format!("{end} is taken by {who}{more}");
+                OpenError::new(OpenErrorKind::SeatTaken { pid }, &self.address, text)
+                    .with_hint("it falls free when that process ends or drops its handle")
+            }
+            Ok(NoSeat::Failed(errno)) => OpenError::system(&self.address, "semop", errno),
+            Ok(NoSeat::Stale) => self.lost(Loss::Removed),
+            Err(loss) => self.lost(loss),
+        }
+    }
+
+    /// Why the channel is not to be had, for the caller.
+    pub(super) fn lost(&self, loss: Loss) -> OpenError {
+        match loss {
+            Loss::Removed => OpenError::system(&self.address, "semop", Errno::EIDRM),
+            Loss::Evicted => {
+                let text = "this process has left the IPC namespace of the channel";
+                OpenError::new(OpenErrorKind::Removed, &self.address, text).with_hint(
+                    "drop its handles before unshare or setns, and open it anew where it can be seen",
+                )
+            }
+            Loss::System(SystemError { call, errno }) => OpenError::system(&self.address, call, errno),
+        }
+    }
+
+    pub(super) fn count_in(&self, side: PeerSide) {
+        self.here(side).fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_out(&self, side: PeerSide) {
+        self.here(side).fetch_sub(1, Relaxed);
+    }
+}
+
+/// Marks a channel as removed: everybody's next call says so.
+pub(super) fn mark_removed(header: &Header) {
+    header.bell.notice.fetch_or(REMOVED, Ordering::SeqCst);
+    fence(Ordering::SeqCst); // O
+}
+
+/// Removes a segment and its set, if that is really its own. Whoever sees the removed mark may do it, so
+/// failures mean that it is done.
+pub(super) fn remove_objects(id: i32, set: Option<Set>) {
+    let _ = shm::remove(id);
+    if let Some(set) = set {
+        set.remove(id);
+    }
+}

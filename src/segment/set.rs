@@ -1,0 +1,203 @@
+//! The semaphore set of a channel: made, recognised, replaced, removed.
+//!
+//! A set: three values that name the segment it belongs to, so that an orphan can be recognised, then the
+//! initialiser, the receiver's seat and bell, and a seat and a bell for every lane.
+//!
+//! # A set that goes away
+//!
+//! `ipcrm -s`, and systemd's RemoveIPC at logout, remove a set under living users. The kernel's knowledge of who
+//! lives goes with it. No lock guards the repair, because its owner could die: one header word holds {generation,
+//! set id}; whoever meets the loss makes a new set and compare-and-swaps the word to the next generation, and a
+//! loser removes its own. What becomes of the seats is told in [`super::seat`].
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::seat::{FIRST_LANE, INITIALISER};
+use crate::sys::sem::{self, Op};
+use crate::sys::{self, Errno, process};
+
+/// Mark of our sets, 15 bits; the lowest carry the highest bits of the segment id.
+const MARK: u16 = 0;
+const MARK_VALUE: u32 = 0x5350;
+const ID_LOW: u16 = 1;
+const ID_HIGH: u16 = 2;
+
+/// Keys of our sets: this, and 16 random bits.
+const KEY: i32 = 0x5352_0000;
+
+/// One set, as the header names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Set {
+    /// 1 at birth, one more for every replacement; never 0.
+    pub(crate) generation: u32,
+    pub(crate) id: i32,
+}
+
+/// Who may use a set: as the segment that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+}
+
+/// Why there is no set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSet {
+    Failed(Errno),
+    /// This kernel does not undo semaphore operations when a process ends.
+    NoUndo,
+}
+
+impl From<Errno> for NoSet {
+    fn from(errno: Errno) -> NoSet {
+        NoSet::Failed(errno)
+    }
+}
+
+impl Set {
+    /// The set in a header word; `None` if there is none yet.
+    pub(crate) fn from_word(word: u64) -> Option<Set> {
+        let generation = (word >> 32) as u32;
+        (generation != 0).then_some(Set { generation, id: (word as u32).cast_signed() })
+    }
+
+    /// As the header holds it.
+    pub(crate) fn word(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.id.cast_unsigned())
+    }
+
+    /// Makes a set for segment `shm`, of the generation after `last`, and writes into it whose it is.
+    ///
+    /// The first one that a process makes shows whether the kernel undoes what the dead have done.
+    pub(crate) fn make(shm: i32, semaphores: u16, owner: Owner, last: Option<Set>) -> Result<Set, NoSet> {
+        let id = loop {
+            let key = KEY | (process::random_u64() & 0xffff) as i32;
+            let flags = sem::IPC_CREAT | sem::IPC_EXCL | (owner.mode & 0o777) as i32;
+            match sem::get(key, semaphores.into(), flags) {
+                Err(Errno::EEXIST) => {}
+                made => break made?,
+            }
+        };
+        let generation = last.map_or(0, |last| last.generation).wrapping_add(1).max(1);
+        match prepare(id, shm, owner) {
+            Ok(()) => Ok(Set { generation, id }),
+            Err(why) => {
+                let _ = sem::remove(id);
+                Err(why)
+            }
+        }
+    }
+
+    /// Whether the set is there and is one of ours for segment `shm` with that many semaphores.
+    pub(crate) fn belongs(self, shm: i32, semaphores: u16) -> sys::Result<bool> {
+        match sem::stat(self.id) {
+            Ok(stat) => Ok(stat.nsems == u64::from(semaphores) && self.is_marked_for(shm)),
+            Err(Errno::EINVAL | Errno::EIDRM) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether the set names segment `shm` as the one it belongs to.
+    pub(crate) fn is_marked_for(self, shm: i32) -> bool {
+        marked_segment(self.id) == Ok(Some(shm))
+    }
+
+    /// Removes the set if it names segment `shm` as its own. It may be gone already.
+    pub(crate) fn remove(self, shm: i32) {
+        if self.is_marked_for(shm) {
+            let _ = sem::remove(self.id);
+        }
+    }
+}
+
+fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
+    static UNDO_WORKS: AtomicBool = AtomicBool::new(false);
+    let name = shm.cast_unsigned();
+    let mark = MARK_VALUE | name >> 30;
+    let values = [(MARK, mark), (ID_LOW, name & 0x7fff), (ID_HIGH, name >> 15 & 0x7fff)];
+    // All are 15 bits. A part that is 0 has that value already, and adding 0 would mean to wait for it.
+    let ops = values.iter().filter(|(_, value)| *value != 0);
+    let ops: Vec<Op> = ops.map(|&(index, value)| Op::add(index, value as i16)).collect();
+    sem::op(id, &ops)?;
+    if !UNDO_WORKS.load(Ordering::Relaxed) {
+        // Nobody else knows the set yet, so nobody else uses its initialiser.
+        match sem::undo_works(id, INITIALISER) {
+            Some(true) => UNDO_WORKS.store(true, Ordering::Relaxed),
+            Some(false) => return Err(NoSet::NoUndo),
+            None => {} // this process may not try; most kernels can
+        }
+    }
+    let stat = sem::stat(id)?;
+    if (stat.uid, stat.gid) != (owner.uid, owner.gid) {
+        sem::set_owner(id, owner.uid, owner.gid, owner.mode)?;
+    }
+    Ok(())
+}
+
+/// Whether a set's key is of our kind.
+pub(crate) fn is_our_key(key: i32) -> bool {
+    key & 0xffff_0000_u32.cast_signed() == KEY
+}
+
+/// Whether a set can be one of a channel by its number of semaphores.
+pub(crate) fn is_our_size(semaphores: u64) -> bool {
+    let first = u64::from(FIRST_LANE);
+    let lanes = u64::from(super::layout::MAX_SENDERS);
+    (first + 2..=first + 2 * lanes).contains(&semaphores) && semaphores.is_multiple_of(2)
+}
+
+/// The segment that a set names; `None` if its maker has not named one yet, or it is not ours.
+pub(crate) fn marked_segment(id: i32) -> sys::Result<Option<i32>> {
+    let mark = u32::from(sem::value(id, MARK)?);
+    let low = u32::from(sem::value(id, ID_LOW)?);
+    let high = u32::from(sem::value(id, ID_HIGH)?);
+    let named = mark & !3 == MARK_VALUE && low < 1 << 15 && high < 1 << 15;
+    Ok(named.then_some(((mark & 3) << 30 | high << 15 | low).cast_signed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_names_its_segment() {
+        let stat_of = |shm| {
+            let owner = Owner { uid: process::euid(), gid: process::egid(), mode: 0o600 };
+            Set::make(shm, 8, owner, None).unwrap()
+        };
+        for shm in [0, 1, 0x7fff, 0x8000, 12_345_678, i32::MAX] {
+            let set = stat_of(shm);
+            assert_eq!(marked_segment(set.id), Ok(Some(shm)));
+            assert_eq!(set.belongs(shm, 8), Ok(true));
+            assert_eq!(set.belongs(shm, 10), Ok(false));
+            assert_eq!(set.belongs(shm ^ 1, 8), Ok(false));
+            let stat = sem::stat(set.id).unwrap();
+            assert!(is_our_key(stat.key) && is_our_size(stat.nsems));
+            set.remove(shm ^ 1);
+            assert_eq!(set.belongs(shm, 8), Ok(true));
+            set.remove(shm);
+            assert_eq!(set.belongs(shm, 8), Ok(false));
+        }
+    }
+
+    #[test]
+    fn generations_begin_with_one_and_skip_zero() {
+        let word = Set { generation: 1, id: 0 }.word();
+        assert_eq!(Set::from_word(word), Some(Set { generation: 1, id: 0 }));
+        assert_eq!(Set::from_word(77), None);
+        let owner = Owner { uid: process::euid(), gid: process::egid(), mode: 0o600 };
+        let last = Set { generation: u32::MAX, id: -1 };
+        let next = Set::make(5, 8, owner, Some(last)).unwrap();
+        next.remove(5);
+        assert_eq!(next.generation, 1);
+    }
+
+    #[test]
+    fn sizes_of_strangers_are_not_ours() {
+        for size in [0, 1, 3, 6, 7, 9, 488, 32_000] {
+            assert!(!is_our_size(size), "{size}");
+        }
+        assert!(is_our_size(8) && is_our_size(486));
+    }
+}
