@@ -39,7 +39,9 @@ pub enum EndOfStream {
     /// All senders have gone, at least one was there, and everything is received.
     #[default]
     AllGone,
-    /// So many sender sessions have ended since the last end was reported, and nothing is left to receive.
+    /// So many sender sessions have ended since the last end was reported, and nothing is left to receive. A
+    /// session begins with the seat, before the first message: a sender killed while it was still taking it has
+    /// not come.
     AfterSenders(u64),
     /// Nothing: wait for the next sender for ever.
     Never,

@@ -645,3 +645,15 @@ fn impossible_positions_are_refused() {
         assert!(Producer::take_over(both.lane.clone(), false).is_none(), "{tail}");
     }
 }
+
+/// Two that believe to own the same side, as after `unshare`: the older one notices and stops.
+#[test]
+fn who_was_taken_over_stops() {
+    let mut both = warm(false, &[b"12345678", b"12345678"]);
+    let mut successor = Producer::take_over(both.lane.clone(), false).expect("an honest lane");
+    assert!(both.tx.is_lost() && matches!(both.tx.reserve(8, Look::Batched), Room::Lost));
+    assert!(matches!(successor.reserve(8, Look::Batched), Room::Ready(_)));
+    assert!(!both.rx.is_lost());
+    let next = Consumer::take_over(both.lane.clone(), false, 16);
+    assert!(both.rx.is_lost() && !next.is_lost());
+}
