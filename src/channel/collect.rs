@@ -4,13 +4,15 @@ use core::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::shared::{mark_removed, remove_objects};
+use super::config::Builder;
+use super::open::give_up;
+use super::shared::{Shared, mark_removed, remove_objects};
 use crate::error::OpenError;
 use crate::segment::lane_view::LaneView;
-use crate::segment::layout::{Header, is_channel_size};
+use crate::segment::layout::{Header, PAGE, is_channel_size};
 use crate::segment::region::Region;
 use crate::segment::seat::{self, INITIALISER, Side};
-use crate::segment::set::{Set, is_our_key, is_our_size, marked_segment};
+use crate::segment::set::{Set, is_our_key, is_our_size, is_untouched, marked_segment};
 use crate::segment::view::{Unready, View, probe};
 use crate::sync::Ordering;
 use crate::sys::sem::{self, Op, SemStat};
@@ -241,14 +243,18 @@ impl Collector {
 
     fn segment(&self, id: i32, stat: &ShmStat) -> Option<Finding> {
         let access = if self.dry_run { Access::ReadOnly } else { Access::ReadWrite };
+        let resident = shm::resident(id); // before a look at it makes pages
         let region = Arc::new(Region::attach(id, access).ok()?);
+        if stat.dest {
+            region.remove_set_with_last(); // that may be us
+        }
         let finding = |kind, name: &str, outcome| {
             Some(Finding { kind, id, key: stat.key, name: name.to_owned(), outcome })
         };
         match probe(&region) {
-            Err(Unready::HalfMade) if stat.dest => None, // goes with its last process
-            Err(Unready::HalfMade) => {
-                let outcome = self.half_made(&region, stat)?;
+            Err(Unready::HalfMade | Unready::Abandoned) if stat.dest => None, // goes with its last process
+            Err(Unready::HalfMade | Unready::Abandoned) => {
+                let outcome = self.half_made(&region, stat, resident)?;
                 finding(FindingKind::HalfMade, "", outcome)
             }
             Err(_) => None,
@@ -256,13 +262,13 @@ impl Collector {
                 let view = View::open(region).ok()?;
                 let name = view.name().to_owned();
                 if view.is_removed() {
+                    // A segment that is gone but for its last users is nothing to report.
+                    let left = !stat.dest || view.set().is_some_and(|set| set.is_marked_for(id));
                     let outcome = self.unless_dry(|| {
                         let removed = if stat.dest { Ok(()) } else { shm::remove(id) };
                         remove_objects(id, view.set());
                         removed
                     });
-                    // A segment that is gone but for its last users is nothing to report.
-                    let left = !stat.dest || view.set().is_some_and(|set| set.is_marked_for(id));
                     return left.then(|| finding(FindingKind::MarkedRemoved, &name, outcome)).flatten();
                 }
                 if stat.nattch > 0 || stat.dest {
@@ -281,48 +287,30 @@ impl Collector {
     }
 
     /// A channel without magic. `None`: somebody is at work with it, or it may be a stranger's.
-    fn half_made(&self, region: &Region, stat: &ShmStat) -> Option<Outcome> {
-        let id = region.id();
-        let header = region.at::<Header>(0);
+    fn half_made(&self, region: &Region, stat: &ShmStat, resident: Option<u64>) -> Option<Outcome> {
         if stat.nattch > 0 {
             return None;
         }
+        let id = region.id();
+        let header = region.at::<Header>(0);
         let set = Set::from_word(header.set.word.load(Ordering::Acquire)).filter(|set| set.is_marked_for(id));
-        let Some(set) = set else {
-            // Without a set there is nothing but the size to show that it is ours: all else must be zero, and old.
-            let blank = header.birth.version.load(Ordering::Relaxed) == 0
-                && header.name.length.load(Ordering::Relaxed) == 0
-                && header.visits.senders.load(Ordering::Relaxed) == 0;
-            return (blank && is_old(stat.ctime)).then(|| {
-                self.unless_dry(|| {
-                    mark_removed(header);
-                    shm::remove(id)
-                })
-            });
-        };
-        if sem::value(set.id, INITIALISER) != Ok(0) {
+        let known = set.is_some() || probe(region) == Err(Unready::Abandoned);
+        let busy = set.is_some_and(|set| sem::value(set.id, INITIALISER) != Ok(0));
+        // Without a set there is nothing but the size to show that it is ours. Then its maker has written nothing at
+        // all: whatever has a page but the one that an opener looked at is a stranger's.
+        let blank =
+            || resident.is_some_and(|bytes| bytes <= PAGE) && region.is_zero(PAGE) && is_old(stat.ctime);
+        if busy || !(known || blank()) {
             return None;
         }
         if self.dry_run {
             return Some(Outcome::WouldRemove);
         }
-        // As a repairer with another geometry does.
-        let lock = [Op::wait_zero(INITIALISER).no_wait(), Op::add(INITIALISER, 1).undo()];
-        match sem::op(set.id, &lock) {
-            Err(Errno::EAGAIN) => return None,
-            Err(errno) => return Some(Outcome::Failed(errno)),
-            Ok(()) => {}
+        if !give_up(region) {
+            return None; // it is finished
         }
-        let outcome = if probe(region) == Err(Unready::HalfMade) {
-            mark_removed(header);
-            let outcome = self.unless_dry(|| shm::remove(id));
-            set.remove(id);
-            Some(outcome)
-        } else {
-            None
-        };
-        let _ = sem::op(set.id, &[Op::take(INITIALISER, 1).undo().no_wait()]);
-        outcome
+        let left = shm::stat(id).is_ok_and(|stat| !stat.dest);
+        Some(if left { Outcome::Failed(Errno::EPERM) } else { Outcome::Removed })
     }
 }
 
@@ -363,7 +351,10 @@ fn orphan(id: i32, stat: &SemStat) -> Option<FindingKind> {
             _ => None,
         },
         // The first operation on it would have named its segment.
-        Ok(None) => (stat.otime == 0 && is_old(stat.ctime)).then_some(FindingKind::UnnamedSet),
+        Ok(None) => {
+            let untouched = stat.otime == 0 && is_old(stat.ctime) && is_untouched(id, stat.nsems);
+            untouched.then_some(FindingKind::UnnamedSet)
+        }
         Err(_) => None,
     }
 }
@@ -375,6 +366,7 @@ fn replaced(id: i32, stat: &SemStat) -> Option<FindingKind> {
     }
     let segment = marked_segment(id).ok()??;
     let region = Region::attach(segment, Access::ReadOnly).ok()?;
+    region.remove_set_with_last();
     let known = matches!(probe(&region), Ok(()) | Err(Unready::HalfMade));
     let present = Set::from_word(region.at::<Header>(0).set.word.load(Ordering::Acquire));
     (known && present.map(|set| set.id) != Some(id)).then_some(FindingKind::ReplacedSet)
@@ -402,11 +394,13 @@ fn is_empty(view: &View) -> bool {
     })
 }
 
-/// Removes a channel if nobody uses it: all its seats are taken at once, so that nobody comes meanwhile.
+/// Removes a channel if nobody uses it: all its seats are taken at once, so that nobody comes meanwhile. Who tries
+/// is told that this process has the seats.
 fn remove_idle(view: &View) -> Outcome {
     let id = view.region().id();
-    let Some(set) = view.set().filter(|set| set.is_marked_for(id)) else {
-        return Outcome::InUse; // its next user makes it whole
+    // If its set was removed, it gets one first: only on that can all be kept out.
+    let Ok(set) = Shared::new(view.clone(), String::new(), &Builder::default()).find_set() else {
+        return Outcome::InUse;
     };
     let senders = view.geometry().senders();
     let sides = || core::iter::once(Side::Receiver).chain((0..senders).map(Side::Sender));

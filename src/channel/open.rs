@@ -10,8 +10,9 @@
 //!
 //! A creator may die anywhere. Until the set word is there nothing was done that matters; after that the
 //! initialiser semaphore falls free with its death, and the next caller does the work again from the start.
-//! If the half-made segment is too large or too small for the next caller, it marks the segment as removed, removes
-//! it and starts again, and so does everybody who waits.
+//! If the half-made segment is too large or too small for the next caller, or its semaphore set was removed, the caller
+//! gives it up: a mark in place of the magic, by compare-and-swap, so that nobody can finish it any more. Then it
+//! removes the segment and starts again, and so does everybody who waits.
 
 use std::sync::Arc;
 use std::thread;
@@ -26,7 +27,7 @@ use crate::segment::layout::{FLAG_HUGE, Header, REMOVED};
 use crate::segment::region::Region;
 use crate::segment::seat::INITIALISER;
 use crate::segment::set::{NoSet, Owner, Set};
-use crate::segment::view::{Plan, Unready, View, probe};
+use crate::segment::view::{Plan, Unready, View, abandon, probe};
 use crate::sync::Ordering;
 use crate::sys::sem::{self, Op};
 use crate::sys::shm::{self, Access};
@@ -44,6 +45,8 @@ pub(super) enum Want {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a half-made channel of another shape is left to its creator before it is taken for dead.
 const GRACE: Duration = Duration::from_millis(200);
+/// How often to make a set that somebody removes.
+const ATTEMPTS: u32 = 16;
 /// Pause between two looks at what somebody else is making.
 const STEP: Duration = Duration::from_millis(1);
 
@@ -60,10 +63,17 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
     marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
     let owner = Owner { uid: process::euid(), gid: process::egid(), mode: builder.mode_bits() };
-    let set = Set::make(id, plan.geometry.semaphores(), owner, None).map_err(|why| no_set(&address, why))?;
+    let mut attempts = 0..ATTEMPTS;
+    let set = loop {
+        match Set::make(id, plan.geometry.semaphores(), owner, None) {
+            // Somebody removed it as soon as it was made.
+            Err(NoSet::Failed(Errno::EINVAL | Errno::EIDRM)) if attempts.next().is_some() => {}
+            made => break made.map_err(|why| no_set(&address, why))?,
+        }
+    };
     region.at::<Header>(0).set.word.store(set.word(), Ordering::Relaxed);
     region.remove_set_with_last();
-    let view = View::create(region, plan);
+    let view = View::create(region, plan).ok_or_else(|| fail("shmat", Errno::EIDRM))?;
     Ok(Arc::new(Shared::new(view, address.to_owned(), builder)))
 }
 
@@ -183,11 +193,11 @@ impl Attempt<'_> {
         let mut plan = self.plan.clone();
         match make_segment(self.builder, self.address, key, &mut plan) {
             Ok(id) => self.make(id, plan).inspect_err(|_| {
-                // Nobody else may find what we could not finish. Marked first, for whoever has found it already.
+                // Nobody else shall find what we could not finish; but somebody else may have finished it. Without
+                // a look at it that cannot be told, and it stays: whoever comes next makes it whole.
                 if let Ok(region) = Region::attach(id, Access::ReadWrite) {
-                    mark_removed(region.at(0));
+                    give_up(&region);
                 }
-                let _ = shm::remove(id);
             }),
             Err(error) if error.kind() == OpenErrorKind::AlreadyExists => Ok(Step::Again),
             Err(error) => Err(error),
@@ -236,6 +246,15 @@ impl Attempt<'_> {
         }
         match probe(&region) {
             Err(Unready::HalfMade) => return self.finish(region),
+            Err(Unready::Abandoned) => {
+                give_up(&region);
+                if shm::stat(id).is_ok_and(|stat| !stat.dest) {
+                    return Err(self
+                        .error(OpenErrorKind::Busy, "it was given up half-made and is still there")
+                        .with_hint("its owner or root must remove it"));
+                }
+                return gone();
+            }
             Err(unready) => return Err(self.unready(unready)),
             Ok(()) => {}
         }
@@ -276,7 +295,7 @@ impl Attempt<'_> {
 
     fn unready(&self, unready: Unready) -> OpenError {
         match unready {
-            Unready::HalfMade => self.error(OpenErrorKind::Busy, "it is being made"),
+            Unready::HalfMade | Unready::Abandoned => self.error(OpenErrorKind::Busy, "it is being made"),
             Unready::Foreign(why) => self
                 .error(OpenErrorKind::Foreign, format!("the segment under this key is not a channel: {why}"))
                 .with_hint(
@@ -321,30 +340,29 @@ impl Attempt<'_> {
         let unlock = || {
             let _ = sem::op(set.id, &[Op::take(INITIALISER, 1).undo().no_wait()]);
         };
-        let removed = header.bell.notice.load(Ordering::Acquire) & REMOVED != 0;
-        let fits =
-            region.len() == plan.geometry.total() && set.belongs(id, plan.geometry.semaphores()) == Ok(true);
-        if removed || !fits {
-            if probe(&region) != Err(Unready::HalfMade) {
-                unlock();
-                if removed {
-                    // We may have just put a set into a channel that was finished and removed meanwhile.
-                    set.remove(id);
-                }
-                return Ok(Step::Again);
+        if probe(&region) != Err(Unready::HalfMade) {
+            unlock();
+            if header.bell.notice.load(Ordering::Acquire) & REMOVED != 0 {
+                // We may have just put a set into a channel that was finished and removed meanwhile.
+                set.remove(id);
             }
-            // Nobody has finished it and nobody is at it. Whoever waits for it sees the mark and starts again.
-            mark_removed(header);
-            remove_objects(id, Some(set));
+            return Ok(Step::Again);
+        }
+        // In another set than the first, whoever holds the initialiser of the first may still be at work: he is stopped
+        // from finishing, and it is made anew elsewhere.
+        if region.len() != plan.geometry.total() || set.generation != 1 {
+            give_up(&region);
             unlock(); // for the case that we may not remove it
             return Ok(Step::Again);
         }
-        if probe(&region).is_ok() {
-            unlock();
-            return Ok(Step::Again);
+        match set.belongs(id, plan.geometry.semaphores()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Step::Again),
+            Err(errno) => return Err(self.fail("semctl(IPC_STAT)", errno)),
         }
-        let view = View::create(region, plan);
+        let made = View::create(region, plan);
         unlock();
+        let Some(view) = made else { return Ok(Step::Again) };
         Ok(Step::Done(Arc::new(Shared::new(view, self.address.to_string(), self.builder))))
     }
 
@@ -373,6 +391,19 @@ impl Attempt<'_> {
             Ok(None)
         }
     }
+}
+
+/// Removes a half-made channel for good, unless somebody has finished it.
+///
+/// The magic and the mark of what was given up exclude each other, so that this takes no lock: a maker that is
+/// stopped in the middle finds at its end that it comes too late.
+pub(super) fn give_up(region: &Region) -> bool {
+    let given_up = abandon(region);
+    if given_up {
+        let set = Set::from_word(region.at::<Header>(0).set.word.load(Ordering::Acquire));
+        remove_objects(region.id(), set);
+    }
+    given_up
 }
 
 /// There is nothing under an id.
@@ -410,7 +441,9 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     match probe(&region) {
         Err(Unready::Foreign(why) | Unready::Damaged(why)) => return Err(foreign(why)),
         // A damaged channel of ours may be removed too, and its set if that is really its own.
-        Err(Unready::HalfMade) => {}
+        Err(Unready::HalfMade | Unready::Abandoned) => {
+            abandon(&region);
+        }
         Ok(()) => match View::open(Arc::clone(&region)) {
             Err(Unready::Foreign(why)) => return Err(foreign(why)),
             Ok(view) if !name_of(&target).is_empty() && name_of(&target) != view.name() => {

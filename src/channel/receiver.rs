@@ -175,9 +175,9 @@ impl Receiver {
             let map = shared.view.lane(lane);
             if !shared.view.is_spsc() {
                 let control = map.control();
-                let unread = control.producer.tail.load(Ordering::Acquire)
-                    != control.consumer.read.load(Ordering::Relaxed);
-                if unread || taken[lane as usize / 64] >> (lane % 64) & 1 == 1 {
+                // Also a lane that seems empty: its last sender may have died between publishing and storing `tail`, and
+                // the receiver while it was leaving that lane out. Who takes a lane is counted before its bit is set.
+                if control.producer.takeovers.load(Ordering::Acquire) != 0 {
                     merge::show(&header.bitmap, lane);
                 }
             }
@@ -830,11 +830,12 @@ impl Receiver {
 
     /// Whether there is a reason to stop waiting.
     fn still_waiting(&mut self, until: Until) -> Result<(), Halt> {
-        if self.interrupter.take() {
-            return Err(RecvError::Interrupted.into());
-        }
         if self.notice != self.shared.notice() {
             self.heed()?;
+        }
+        // After the interrupter was told of a new set, so that it rings there or is seen here.
+        if self.interrupter.take() {
+            return Err(RecvError::Interrupted.into());
         }
         if until.is_over() { Err(Stop::Late) } else { Ok(()) }
     }
@@ -960,9 +961,8 @@ impl Receiver {
     fn try_ring(&self, lane: u32, upto: u64) -> Result<bool, Errno> {
         let room = &self.map(lane).control().room;
         let real_fences = &self.shared.view.header().bell.real_fences;
-        let semaphore = self.shared.semaphore(Side::Sender(lane));
         let worth = || upto >= room.want.load(Ordering::Relaxed);
-        wait::ring(&room.number, &self.barrier, real_fences, worth, &semaphore)
+        wait::ring(&room.number, &self.barrier, real_fences, worth, &self.shared.bell(Side::Sender(lane)))
     }
 
     /// The sleeper is on another set by now. If that cannot be found, the next call that waits says why.
@@ -980,6 +980,7 @@ impl Receiver {
     fn heed(&mut self) -> Result<(), RecvError> {
         if let Some(Seated { seat, .. }) = &mut self.seated {
             self.notice = self.shared.keep_seat(seat)?;
+            self.peers.suspect(); // a will may have gone with the old set
             self.interrupter.seated(self.shared.semaphore(Side::Receiver));
         }
         Ok(())

@@ -581,8 +581,7 @@ impl Sender {
     #[inline]
     fn try_ring(&self) -> Result<bool, Errno> {
         let bell = &self.shared.view.header().bell;
-        let semaphore = self.shared.semaphore(Side::Receiver);
-        wait::ring(&bell.number, &self.barrier, &bell.real_fences, || true, &semaphore)
+        wait::ring(&bell.number, &self.barrier, &bell.real_fences, || true, &self.shared.bell(Side::Receiver))
     }
 
     #[cold]
@@ -602,6 +601,7 @@ impl Sender {
     fn heed(&mut self) -> Result<(), Loss> {
         if let Some(Seated { seat, .. }) = &mut self.seated {
             self.notice = self.shared.keep_seat(seat)?;
+            self.peers.suspect(); // a will may have gone with the old set
             self.interrupter.seated(self.shared.semaphore(seat.side()));
         }
         Ok(())
@@ -694,11 +694,12 @@ impl Sender {
 
     /// Whether there is a reason to stop waiting.
     fn still_waiting(&mut self, until: Until) -> Result<(), Halt> {
-        if self.interrupter.take() {
-            return Err(Fault::Interrupted.into());
-        }
         if self.notice != self.shared.notice() {
             self.heed().map_err(Fault::from)?;
+        }
+        // After the interrupter was told of a new set, so that it rings there or is seen here.
+        if self.interrupter.take() {
+            return Err(Fault::Interrupted.into());
         }
         if until.is_over() { Err(Stop::Late) } else { Ok(()) }
     }

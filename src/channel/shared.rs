@@ -2,8 +2,8 @@
 //! removed.
 //!
 //! A semaphore call that fails with EIDRM or EINVAL means one of four things, told apart here: the channel was
-//! removed; the segment was removed behind its back; this process has left its IPC namespace; or only the set is
-//! gone. In the last case the handle finds the set that somebody else has made, or makes one
+//! removed; the segment was removed behind its back; this thread has left the channel's IPC namespace (an attached
+//! segment's id stays known, so one that is not known is in another namespace); or only the set is gone. In the last case the handle finds the set that somebody else has made, or makes one
 //! ([`Shared::find_set`]), takes its seat there too ([`Shared::keep_seat`]), and goes on: who slept on the old
 //! set was woken by its removal and looks again before it sleeps on the new one.
 //!
@@ -20,12 +20,12 @@ use std::time::Duration;
 use super::config::{Builder, Fence, HandleOptions};
 use crate::error::{Fault, OpenError, OpenErrorKind, RecvError, SystemError};
 use crate::segment::layout::{Header, REMOVED};
-use crate::segment::seat::{self, NoSeat, Renewal, Seat, Side};
+use crate::segment::seat::{self, NoSeat, Renewal, Seat, Side, same_namespace};
 use crate::segment::set::{NoSet, Owner, Set};
 use crate::segment::view::View;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::{Errno, process, sem, shm};
-use crate::wait::{Barrier, Semaphore};
+use crate::wait::{Barrier, Park, Semaphore, Unparked};
 
 /// How often to find that somebody else was faster, before giving up.
 const ATTEMPTS: u32 = 100;
@@ -93,6 +93,23 @@ pub(super) fn is_gone(errno: Errno) -> bool {
     matches!(errno, Errno::EIDRM | Errno::EINVAL)
 }
 
+/// See [`Shared::bell`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bell<'a> {
+    shared: &'a Shared,
+    side: Side,
+}
+
+impl Park for Bell<'_> {
+    fn park(&self, limit: Duration) -> Unparked {
+        self.shared.semaphore(self.side).park(limit)
+    }
+
+    fn unpark(&self) -> Result<(), Errno> {
+        self.shared.semaphore(self.side).unpark()
+    }
+}
+
 impl Shared {
     /// For a channel whose header names a set.
     pub(super) fn new(view: View, address: String, builder: &Builder) -> Shared {
@@ -117,10 +134,16 @@ impl Shared {
 
     /// The semaphore set as this process last found it; one that nobody has if it never found any.
     pub(super) fn set(&self) -> Set {
-        Set::from_word(self.set.load(Ordering::Relaxed)).unwrap_or(Set { generation: 1, id: -1 })
+        Set::from_word(self.set.load(Ordering::Acquire)).unwrap_or(Set { generation: 1, id: -1 })
     }
 
-    /// The bell of a side.
+    /// The bell of a side, on whatever set there is when it is used.
+    #[inline]
+    pub(super) fn bell(&self, side: Side) -> Bell<'_> {
+        Bell { shared: self, side }
+    }
+
+    /// The bell of a side on the present set.
     pub(super) fn semaphore(&self, side: Side) -> Semaphore {
         Semaphore { set: self.set().id, index: side.bell() }
     }
@@ -145,12 +168,20 @@ impl Shared {
     /// Removes what is left, and marks it for everybody else.
     #[cold]
     pub(super) fn finish_removal(&self) {
-        if self.namespace != process::ipc_namespace() {
+        if !self.is_here() {
             return; // the ids mean something else here
         }
         mark_removed(self.view.header());
         remove_objects(self.view.region().id(), self.view.set());
         self.set().remove(self.view.region().id());
+    }
+
+    /// Whether this thread is where the channel's ids mean the channel.
+    fn is_here(&self) -> bool {
+        let region = self.view.region();
+        let known =
+            shm::stat(region.id()).map_or_else(|errno| !is_gone(errno), |stat| stat.size == region.len());
+        known && same_namespace(self.namespace)
     }
 
     /// Whether the segment itself was removed behind the channel's back (`ipcrm -m`).
@@ -172,7 +203,7 @@ impl Shared {
         let (id, semaphores) = (self.view.region().id(), self.view.geometry().semaphores());
         let word = &self.view.header().set.word;
         for _ in 0..ATTEMPTS {
-            if self.namespace != process::ipc_namespace() {
+            if !self.is_here() {
                 return Err(Loss::Evicted);
             }
             if self.is_removed() {
@@ -180,11 +211,11 @@ impl Shared {
             }
             let segment = match shm::stat(id) {
                 Ok(stat) if !stat.dest || self.view.is_anonymous() => stat,
-                Err(errno) if !is_gone(errno) => return Err(failed("shmctl(IPC_STAT)")(errno)),
-                _ => {
+                Ok(_) => {
                     self.finish_removal();
                     return Err(Loss::Removed);
                 }
+                Err(errno) => return Err(failed("shmctl(IPC_STAT)")(errno)),
             };
             let seen = word.load(Ordering::Acquire);
             let last = Set::from_word(seen);
@@ -220,7 +251,12 @@ impl Shared {
     /// Goes on with `set`, and tells everybody who does not know yet.
     fn adopt(&self, set: Set) -> Set {
         self.view.header().bell.notice.fetch_max(set.generation.into(), Ordering::AcqRel);
-        self.set.store(set.word(), Ordering::Relaxed);
+        let newer = |word: u64| {
+            let ahead = set.generation.wrapping_sub((word >> 32) as u32).cast_signed();
+            (ahead >= 0).then_some(set.word())
+        };
+        // Another thread may have found a newer one meanwhile.
+        let _ = self.set.fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
         set
     }
 
@@ -244,6 +280,9 @@ impl Shared {
 
     /// Takes a seat. `Err(Ok(_))`: why it is not to be had; `Err(Err(_))`: the channel is not.
     pub(super) fn take(&self, side: Side) -> Result<Seat, Result<NoSeat, Loss>> {
+        if !same_namespace(self.namespace) {
+            return Err(Err(Loss::Evicted));
+        }
         for _ in 0..ATTEMPTS {
             match Seat::take(&self.view, self.set(), side) {
                 Err(NoSeat::Stale) => {
@@ -257,6 +296,9 @@ impl Shared {
 
     /// Asks the kernel whether a seat is taken. In doubt counts as taken.
     pub(super) fn is_taken(&self, side: Side) -> Result<bool, Loss> {
+        if !same_namespace(self.namespace) {
+            return Err(Loss::Evicted);
+        }
         for _ in 0..ATTEMPTS {
             let set = self.set();
             // The doubt first: a holder that renews its seat takes it in the new set before the doubt ends.
@@ -276,6 +318,9 @@ impl Shared {
 
     /// Asks the kernel which senders' seats are taken, one bit for each. In doubt counts as taken.
     pub(super) fn taken_seats(&self, values: &mut sem::Values) -> Result<[u64; 4], Loss> {
+        if !same_namespace(self.namespace) {
+            return Err(Loss::Evicted);
+        }
         let lanes = 0..self.view.geometry().senders();
         for _ in 0..ATTEMPTS {
             let set = self.set();
@@ -346,7 +391,7 @@ impl Shared {
         match loss {
             Loss::Removed => OpenError::system(&self.address, "semop", Errno::EIDRM),
             Loss::Evicted => {
-                let text = "this process has left the IPC namespace of the channel";
+                let text = "this process has lost its seat, or has left the IPC namespace of the channel";
                 OpenError::new(OpenErrorKind::Removed, &self.address, text).with_hint(
                     "drop its handles before unshare or setns, and open it anew where it can be seen",
                 )

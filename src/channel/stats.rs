@@ -207,7 +207,7 @@ impl Observer {
         })?;
         let view = View::open(Arc::new(region)).map_err(|unready| {
             let (kind, why) = match unready {
-                Unready::HalfMade => (OpenErrorKind::Busy, "it is half-made".to_owned()),
+                Unready::HalfMade | Unready::Abandoned => (OpenErrorKind::Busy, "it is half-made".to_owned()),
                 Unready::Foreign(why) => {
                     (OpenErrorKind::Foreign, format!("the segment is not a channel: {why}"))
                 }
@@ -344,6 +344,7 @@ pub fn list() -> Result<Vec<Listed>, OpenError> {
 /// Whether a segment that is not readable as a channel is one of another version.
 fn has_magic(id: i32) -> bool {
     Region::attach(id, Access::ReadOnly).is_ok_and(|region| {
+        region.remove_set_with_last();
         let birth = &region.at::<crate::segment::layout::Header>(0).birth;
         probe(&region).is_ok() && birth.magic.load(Ordering::Relaxed) == MAGIC
     })

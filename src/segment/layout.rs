@@ -21,6 +21,10 @@ use crate::sync::AtomicU64;
 /// First word of a finished channel: "sysring" and a zero byte. Stored last in creation.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sysring\0");
 
+/// First word of a channel that was given up before it was finished. Magic and this exclude each other: both are
+/// compared and swapped with 0.
+pub(crate) const ABANDONED: u64 = u64::from_le_bytes(*b"givenup\0");
+
 /// Version of this layout. Any change of the structures below changes it.
 pub(crate) const LAYOUT_VERSION: u32 = 2;
 

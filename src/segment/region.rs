@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // turns the mapping's address into references to atomics
 
 use core::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::layout::{Header, LaneControl, SeatEntry};
 use super::set::Set;
@@ -23,6 +23,13 @@ unsafe impl Words for SeatEntry {}
 // SAFETY: nothing but AtomicU64 and padding, see the definition.
 unsafe impl Words for LaneControl {}
 
+/// One word anywhere.
+#[repr(transparent)]
+struct Word(AtomicU64);
+
+// SAFETY: one AtomicU64.
+unsafe impl Words for Word {}
+
 /// One attachment of a segment, detached when the last handle that needs it is dropped.
 #[derive(Debug)]
 pub(crate) struct Region {
@@ -31,6 +38,8 @@ pub(crate) struct Region {
     id: i32,
     base: NonNull<u8>,
     length: u64,
+    /// Seats that this process holds by this attachment, one bit for each entry.
+    held: [AtomicU64; 4],
     /// The semaphore set goes with the last attachment (anonymous channels).
     takes_set_along: AtomicBool,
 }
@@ -49,6 +58,7 @@ impl Region {
             base: attached.as_ptr(),
             length: attached.len() as u64,
             attached: Some(attached),
+            held: Default::default(),
             takes_set_along: AtomicBool::new(false),
         })
     }
@@ -60,6 +70,23 @@ impl Region {
     /// Size of the segment as the kernel says.
     pub(crate) fn len(&self) -> u64 {
         self.length
+    }
+
+    /// Notes that this process holds, or no longer holds, the seat of entry `index`.
+    pub(crate) fn note_held(&self, index: u32, held: bool) {
+        let (word, bit) = (&self.held[index as usize / 64], 1 << (index % 64));
+        if held {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nobody else is attached, and this process does not hold the seat of entry `index`: whoever holds it
+    /// otherwise is gone, whatever its pid was.
+    pub(crate) fn is_alone_without(&self, index: u32) -> bool {
+        let held = self.held[index as usize / 64].load(Ordering::Relaxed) >> (index % 64) & 1 == 1;
+        !held && shm::stat(self.id).is_ok_and(|stat| stat.nattch == 1)
     }
 
     /// Makes the last process that detaches remove the semaphore set too. For regions that hold a header.
@@ -87,6 +114,12 @@ impl Region {
         // SAFETY: inside the mapping and aligned (checked by `place`; the mapping itself is page-aligned by
         // the kernel), valid for every content (`Words`), alive as long as `self`.
         unsafe { place.cast().as_ref() }
+    }
+
+    /// Whether the first `length` bytes are zero.
+    pub(crate) fn is_zero(&self, length: u64) -> bool {
+        let mut words = (0..length / 8).map(|index| self.at::<Word>(8 * index));
+        words.all(|word| word.0.load(Ordering::Relaxed) == 0)
     }
 
     /// Address of `length` bytes at `offset`, a multiple of 8, for [`super::lane_view`].

@@ -122,9 +122,11 @@ impl Claim {
         known.then_some((self.0 & low_bits(PID_BITS)) as i32).filter(|&pid| pid > 0)
     }
 
-    /// Whether the holder has ended for certain, or nobody can say.
-    fn is_dead(self) -> bool {
-        self.pid().is_some_and(process::is_dead)
+    /// Whether the holder of that seat has ended for certain: the kernel says so of its pid, or nobody else is attached
+    /// to the segment. A pid alone can deceive: a container that starts again may have number and namespace of its
+    /// predecessor.
+    fn is_dead(self, view: &View, side: Side) -> bool {
+        self.pid().is_some_and(process::is_dead) || view.region().is_alone_without(side.entry())
     }
 }
 
@@ -132,17 +134,19 @@ fn low_bits(bits: u32) -> u64 {
     (1 << bits) - 1
 }
 
-/// The claim of a seat that was taken in an older set than `set`, if its holder may still be alive. A dead one's
-/// claim is taken away.
+/// The claim of a seat that was taken in another set than `set`, if its holder may still be alive. A dead one's claim
+/// is taken away.
 fn doubtful(view: &View, set: Set, side: Side) -> Option<Claim> {
     let word = &view.seat(side.entry()).claim;
     let claim = Claim::from_word(word.load(Ordering::Acquire)).filter(|claim| !claim.is_of(set))?;
-    if claim.is_dead() {
-        // Whoever else found that out was faster, or has taken the seat: both fine.
-        let _ = word.compare_exchange(claim.0, 0, Ordering::AcqRel, Ordering::Relaxed);
-        return None;
+    if !claim.is_dead(view, side) {
+        return Some(claim);
     }
-    Some(claim)
+    if view.set() == Some(set) {
+        // So that it is not judged again and again. Whoever was faster, or has taken the seat: both fine.
+        let _ = word.compare_exchange(claim.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+    None
 }
 
 /// Whether the seat's holder took it in an older set and may still be alive: it counts as taken.
@@ -154,7 +158,7 @@ pub(crate) fn is_in_doubt(view: &View, set: Set, side: Side) -> bool {
 /// For people: the pid of a seat in doubt, 0 if it cannot be told. Changes nothing, so a dead holder counts too.
 pub(crate) fn doubtful_pid(view: &View, set: Option<Set>, side: Side) -> Option<i32> {
     let claim = Claim::from_word(view.seat(side.entry()).claim.load(Ordering::Relaxed))?;
-    let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !claim.is_dead();
+    let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !claim.is_dead(view, side);
     doubtful.then(|| claim.pid().unwrap_or(0))
 }
 
@@ -213,13 +217,14 @@ impl Seat {
             let seen = word.load(Ordering::Acquire);
             if let Some(other) = Claim::from_word(seen)
                 && !other.is_of(set)
-                && !other.is_dead()
+                && !other.is_dead(view, side)
             {
                 claimed = taken(other);
                 break;
             }
             if word.compare_exchange(seen, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 let (identity, namespace) = (process::identity(), process::ipc_namespace());
+                view.region().note_held(side.entry(), true);
                 claimed = Ok(Seat { view: view.clone(), set, side, claim, identity, namespace });
                 break;
             }
@@ -233,7 +238,7 @@ impl Seat {
             }
             Ok(_) => Err(NoSeat::Stale), // dropped, it gives the claim back
             Err(why) => {
-                let _ = sem::op(set.id, &leaving(view, side));
+                let _ = free(view, set, side);
                 Err(if stale { NoSeat::Stale } else { why })
             }
         }
@@ -254,7 +259,7 @@ impl Seat {
         let claim = Claim::of_this_process(set);
         let word = &self.view.seat(self.side.entry()).claim;
         if word.compare_exchange(self.claim.0, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            let _ = sem::op(set.id, &leaving(&self.view, self.side));
+            let _ = free(&self.view, set, self.side);
             return Renewal::Lost;
         }
         (self.set, self.claim, self.namespace) = (set, claim, process::ipc_namespace());
@@ -293,32 +298,24 @@ impl Seat {
     }
 
     fn leave(&self) {
-        if self.view.is_removed() || self.namespace != process::ipc_namespace() {
+        self.view.region().note_held(self.side.entry(), false);
+        if self.view.is_removed() || !same_namespace(self.namespace) {
             return; // the set's id may be somebody else's by now, or here
         }
         let word = &self.view.seat(self.side.entry()).claim;
         if word.compare_exchange(self.claim.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return; // somebody else has the seat
         }
-        let ops = leaving(&self.view, self.side);
         self.view.header().bell.changes.fetch_add(1, Ordering::AcqRel);
-        for _ in 0..ATTEMPTS {
-            match sem::op(self.set.id, &ops) {
-                Err(Errno::ERANGE) if empty_full_bells(&self.view, self.set, self.side) => {}
-                Err(Errno::EINTR) => {}
-                Err(Errno::EINVAL | Errno::EIDRM) => {
-                    // With the claim the seat is free. Who sleeps on a new set counted us as alive.
-                    if let Some(set) = self.view.set().filter(|&set| set != self.set) {
-                        for bell in bells(&self.view, self.side) {
-                            let _ = sem::op(set.id, &[Op::add(bell, 1).no_wait()]);
-                        }
-                    }
-                    break;
-                }
-                // Done; or the will stands until this process ends. A destructor has nobody to tell.
-                _ => break,
+        if free(&self.view, self.set, self.side) == Err(NoSeat::Stale)
+            // With the claim the seat is free. Who sleeps on a new set counted us as alive.
+            && let Some(set) = self.view.set().filter(|set| set.is_marked_for(self.view.region().id()))
+        {
+            for bell in bells(&self.view, self.side) {
+                let _ = sem::op(set.id, &[Op::add(bell, 1).no_wait()]);
             }
         }
+        // Other failures: the will stands until this process ends. A destructor has nobody to tell.
     }
 }
 
@@ -351,12 +348,27 @@ fn hold(view: &View, set: Set, side: Side) -> Result<(), NoSeat> {
     }
 }
 
-/// The operations that free the seat's semaphore, take the will back and wake the other side.
-fn leaving(view: &View, side: Side) -> Vec<Op> {
+/// Frees the seat's semaphore, takes the will back, and wakes the other side.
+fn free(view: &View, set: Set, side: Side) -> Result<(), NoSeat> {
     // NOWAIT: with the seat's value tampered with, leaving must not wait for ever.
     let mut ops = vec![Op::take(side.alive(), 1).undo().no_wait()];
     ops.extend(bells(view, side).map(|bell| Op::add(bell, 1).undo()));
-    ops
+    let mut attempts = 0..ATTEMPTS;
+    loop {
+        match sem::op(set.id, &ops) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ERANGE) if attempts.next().is_some() && empty_full_bells(view, set, side) => {}
+            Err(Errno::EINTR) => {}
+            Err(Errno::EINVAL | Errno::EIDRM) => return Err(NoSeat::Stale),
+            Err(errno) => return Err(NoSeat::Failed(errno)),
+        }
+    }
+}
+
+/// Whether this thread is in that IPC namespace, as far as can be told: 0 is unknown.
+pub(crate) fn same_namespace(namespace: u64) -> bool {
+    let here = process::ipc_namespace();
+    here == namespace || here == 0 || namespace == 0
 }
 
 /// The bells on which the holder of `side` leaves its will.
@@ -403,22 +415,22 @@ mod tests {
             assert!(claim.is_of(set));
             assert!(!claim.is_of(Set { generation: generation.wrapping_add(1), id: 3 }));
             assert_eq!(claim.pid(), Some(process::pid()));
-            assert!(!claim.is_dead());
+            assert!(!claim.pid().is_some_and(process::is_dead));
             assert_eq!(Claim::from_word(claim.0), Some(claim));
         }
         assert_eq!(Claim::from_word(0), None);
     }
 
     #[test]
-    fn who_is_of_another_namespace_is_never_dead_for_us() {
+    fn who_is_of_another_namespace_has_no_pid_for_us() {
         let claim = Claim::of_this_process(Set { generation: 1, id: 3 });
         for namespace in [0, Claim::namespace() ^ 1] {
             let pid = low_bits(PID_BITS); // larger than any
             let stranger =
                 Claim(claim.0 & !low_bits(PID_BITS + NAMESPACE_BITS) | namespace << PID_BITS | pid);
-            assert_eq!((stranger.pid(), stranger.is_dead()), (None, false));
+            assert_eq!(stranger.pid(), None);
         }
         let dead = Claim(claim.0 | low_bits(PID_BITS));
-        assert!(dead.is_dead());
+        assert!(dead.pid().is_some_and(process::is_dead));
     }
 }

@@ -122,7 +122,7 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
     sem::op(id, &ops)?;
     if !UNDO_WORKS.load(Ordering::Relaxed) {
         // Nobody else knows the set yet, so nobody else uses its initialiser.
-        match sem::undo_works(id, INITIALISER) {
+        match sem::undo_works(id, INITIALISER)? {
             Some(true) => UNDO_WORKS.store(true, Ordering::Relaxed),
             Some(false) => return Err(NoSet::NoUndo),
             None => {} // this process may not try; most kernels can
@@ -130,7 +130,9 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
     }
     let stat = sem::stat(id)?;
     if (stat.uid, stat.gid) != (owner.uid, owner.gid) {
-        sem::set_owner(id, owner.uid, owner.gid, owner.mode)?;
+        // EINVAL: that user is not known in our user namespace; the set is not gone.
+        sem::set_owner(id, owner.uid, owner.gid, owner.mode)
+            .map_err(|errno| if errno == Errno::EINVAL { Errno::EPERM } else { errno })?;
     }
     Ok(())
 }
@@ -145,6 +147,12 @@ pub(crate) fn is_our_size(semaphores: u64) -> bool {
     let first = u64::from(FIRST_LANE);
     let lanes = u64::from(super::layout::MAX_SENDERS);
     (first + 2..=first + 2 * lanes).contains(&semaphores) && semaphores.is_multiple_of(2)
+}
+
+/// Whether no operation and no command has ever touched a set: so is one whose maker died at once.
+pub(crate) fn is_untouched(id: i32, semaphores: u64) -> bool {
+    let untouched = |index| sem::value(id, index) == Ok(0) && sem::last_pid(id, index) == Ok(0);
+    u16::try_from(semaphores).is_ok_and(|semaphores| (0..semaphores).all(untouched))
 }
 
 /// The segment that a set names; `None` if its maker has not named one yet, or it is not ours.
@@ -162,12 +170,9 @@ mod tests {
 
     #[test]
     fn a_set_names_its_segment() {
-        let stat_of = |shm| {
-            let owner = Owner { uid: process::euid(), gid: process::egid(), mode: 0o600 };
-            Set::make(shm, 8, owner, None).unwrap()
-        };
+        let owner = Owner { uid: process::euid(), gid: process::egid(), mode: 0o600 };
         for shm in [0, 1, 0x7fff, 0x8000, 12_345_678, i32::MAX] {
-            let set = stat_of(shm);
+            let set = Set::make(shm, 8, owner, None).unwrap();
             assert_eq!(marked_segment(set.id), Ok(Some(shm)));
             assert_eq!(set.belongs(shm, 8), Ok(true));
             assert_eq!(set.belongs(shm, 10), Ok(false));

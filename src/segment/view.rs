@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::lane_view::LaneMap;
 use super::layout::{
-    FLAG_ANONYMOUS, FLAG_HUGE, FLAG_PERSISTENT, FLAG_SPSC, FLAG_TOTAL, FLAGS_KNOWN, Geometry, Header,
-    LAYOUT_VERSION, MAGIC, MAX_NAME, REMOVED, SeatEntry, VERSION_WORD, is_channel_size,
+    ABANDONED, FLAG_ANONYMOUS, FLAG_HUGE, FLAG_PERSISTENT, FLAG_SPSC, FLAG_TOTAL, FLAGS_KNOWN, Geometry,
+    Header, LAYOUT_VERSION, MAGIC, MAX_NAME, REMOVED, SeatEntry, VERSION_WORD, is_channel_size,
 };
 use super::region::Region;
 use super::set::Set;
@@ -28,6 +28,8 @@ pub(crate) struct View {
 pub(crate) enum Unready {
     /// A channel that somebody is making, or died making.
     HalfMade,
+    /// A channel that was given up before it was finished, and is to be removed.
+    Abandoned,
     /// No channel of ours: the reason.
     Foreign(String),
     /// A channel of ours with an impossible header: the reason.
@@ -56,6 +58,7 @@ pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
         // I, pairs with J: the header is complete behind the magic
         MAGIC => Ok(()),
         0 if is_channel_size(size) => Err(Unready::HalfMade),
+        ABANDONED if is_channel_size(size) => Err(Unready::Abandoned),
         0 => Err(Unready::Foreign(format!("{size} bytes that begin with zeros are no channel"))),
         other => {
             let bytes = other.to_le_bytes();
@@ -63,6 +66,12 @@ pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
             Err(Unready::Foreign(format!("it begins with \"{text}\", not with the mark of a channel")))
         }
     }
+}
+
+/// Makes sure that a half-made channel is never finished. False if it is finished.
+pub(crate) fn abandon(region: &Region) -> bool {
+    let magic = &region.at::<Header>(0).birth.magic;
+    magic.compare_exchange(0, ABANDONED, Ordering::AcqRel, Ordering::Acquire) != Err(MAGIC)
 }
 
 impl View {
@@ -103,10 +112,11 @@ impl View {
         Ok(View { geometry, flags, max_message, name, region })
     }
 
-    /// Writes the header into a fresh segment that fits the plan, the magic last.
+    /// Writes the header into a fresh segment that fits the plan, the magic last. `None` if the channel was given up
+    /// meanwhile.
     ///
-    /// Only under the initialiser semaphore.
-    pub(crate) fn create(region: Arc<Region>, plan: Plan) -> View {
+    /// Only under the initialiser semaphore of the segment's first set.
+    pub(crate) fn create(region: Arc<Region>, plan: Plan) -> Option<View> {
         assert_eq!(region.len(), plan.geometry.total());
         let header = region.at::<Header>(0);
         let birth = &header.birth;
@@ -118,14 +128,14 @@ impl View {
         birth.created.store(plan.created, Ordering::Relaxed);
         birth.creator.store(plan.creator, Ordering::Relaxed);
         write_name(header, &plan.name);
-        birth.magic.store(MAGIC, Ordering::Release); // J
-        View {
+        birth.magic.compare_exchange(0, MAGIC, Ordering::Release, Ordering::Relaxed).ok()?; // J
+        Some(View {
             geometry: plan.geometry,
             flags: plan.flags,
             max_message: plan.max_message,
             name: plan.name,
             region,
-        }
+        })
     }
 
     pub(crate) fn region(&self) -> &Arc<Region> {

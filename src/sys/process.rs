@@ -47,10 +47,10 @@ pub(crate) fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |link| link.ino())
 }
 
-/// The inode of this process's IPC namespace, 0 if `/proc` does not tell: an id means something else
-/// in another one.
+/// The inode of this thread's IPC namespace, 0 if `/proc` does not tell: an id means something else
+/// in another one. Threads may be in different ones.
 pub(crate) fn ipc_namespace() -> u64 {
-    std::fs::metadata("/proc/self/ns/ipc").map_or(0, |link| link.ino())
+    std::fs::metadata("/proc/thread-self/ns/ipc").map_or(0, |link| link.ino())
 }
 
 /// Whether the process that had this number is gone for certain. The number must be of this

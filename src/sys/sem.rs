@@ -226,7 +226,11 @@ pub(crate) fn list() -> Result<Vec<(i32, SemStat)>> {
 /// The child shares this process's memory and nothing else (`clone` with CLONE_VM and CLONE_VFORK), so
 /// that it costs no copy of the address space; it sends no SIGCHLD, and `wait` for any child does not
 /// see it. This thread waits for its end.
-pub(crate) fn undo_works(set: i32, index: u16) -> Option<bool> {
+///
+/// # Errors
+///
+/// As [`value`], if the set was removed meanwhile: that says nothing of the kernel.
+pub(crate) fn undo_works(set: i32, index: u16) -> Result<Option<bool>> {
     /// What the child needs; it shares our memory.
     struct Errand {
         set: i32,
@@ -240,7 +244,7 @@ pub(crate) fn undo_works(set: i32, index: u16) -> Option<bool> {
         unsafe { libc::_exit(if done { 0 } else { 1 }) }
     }
     const STACK: usize = 64 << 10;
-    let before = value(set, index).ok()?;
+    let before = value(set, index)?;
     let mut stack = vec![0_u128; STACK / 16];
     let mut errand = Errand { set, op: Op::add(index, 1).undo() };
     // Handlers of ours must not run in the child, which shares our memory.
@@ -251,7 +255,7 @@ pub(crate) fn undo_works(set: i32, index: u16) -> Option<bool> {
     // SAFETY: reads `all`, filled above, and writes `old`.
     let masked = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr()) };
     if masked != 0 {
-        return None;
+        return Ok(None);
     }
     let flags = libc::CLONE_VM | libc::CLONE_VFORK;
     let top = stack.as_mut_ptr_range().end;
@@ -265,9 +269,11 @@ pub(crate) fn undo_works(set: i32, index: u16) -> Option<bool> {
     });
     // SAFETY: `old` was filled by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), ptr::null_mut()) };
-    ended.ok()?;
+    if ended.is_err() {
+        return Ok(None);
+    }
     let done = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
-    Some(done && value(set, index) == Ok(before))
+    Ok(Some(value(set, index)? == before && done))
 }
 
 /// `IPC_RMID`: gone at once; who sleeps on it wakes with `EIDRM`.
@@ -417,12 +423,12 @@ mod tests {
     fn the_kernel_undoes_and_the_test_shows_it() {
         let set = private(2);
         op(set.0, &[Op::add(1, 5)]).unwrap();
-        assert_eq!(undo_works(set.0, 1), Some(true));
+        assert_eq!(undo_works(set.0, 1), Ok(Some(true)));
         assert_eq!(value(set.0, 1), Ok(5));
-        assert_eq!(undo_works(-1, 0), None);
+        assert_eq!(undo_works(-1, 0), Err(Errno::EINVAL));
         // A semaphore that cannot take one more is as good as a kernel that refuses.
         op(set.0, &[Op::add(0, i16::MAX)]).unwrap();
-        assert_eq!(undo_works(set.0, 0), Some(false));
+        assert_eq!(undo_works(set.0, 0), Ok(Some(false)));
     }
 
     #[test]

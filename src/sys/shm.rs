@@ -177,6 +177,16 @@ pub(crate) fn list() -> Result<Vec<(i32, ShmStat)>> {
     Ok(found)
 }
 
+/// Bytes of a segment that lie in memory or in swap: 0 if nobody has touched it. `None` if `/proc` does not
+/// tell. It costs no page, as looking at the bytes would.
+pub(crate) fn resident(id: i32) -> Option<u64> {
+    let table = std::fs::read_to_string("/proc/sysvipc/shm").ok()?;
+    let mut rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(1).and_then(|word| word.parse().ok()) == Some(id))?;
+    let bytes = |column: usize| row.get(column)?.parse::<u64>().ok();
+    Some(bytes(14)? + bytes(15)?)
+}
+
 /// The highest slot of the kernel's table that is in use.
 fn highest_index() -> Result<i32> {
     /// `shm_info` of <linux/shm.h>, which the kernel fills and we do not need.
@@ -330,6 +340,17 @@ mod tests {
         let found = list().unwrap();
         let (_, entry) = found.iter().find(|(id, _)| *id == segment.0).expect("not listed");
         assert_eq!((entry.size, entry.cpid), (4242, process::pid()));
+    }
+
+    #[test]
+    fn resident_counts_what_was_touched() {
+        let page = crate::sys::process::page_size();
+        let segment = private(10 * page);
+        assert_eq!(resident(segment.0), Some(0));
+        let attached = attach(segment.0, Access::ReadWrite).unwrap();
+        attached.bytes()[page].store(1, core::sync::atomic::Ordering::Relaxed);
+        assert_eq!(resident(segment.0), Some(page as u64));
+        assert_eq!(resident(-1), None);
     }
 
     #[test]
