@@ -12,10 +12,10 @@ use crate::segment::lane_view::LaneView;
 use crate::segment::layout::{Header, PAGE, is_channel_size};
 use crate::segment::region::Region;
 use crate::segment::seat::{self, INITIALISER, Side};
-use crate::segment::set::{Set, is_our_key, is_our_size, is_untouched, marked_segment};
+use crate::segment::set::{LAST_WORD, Set, is_our_key, is_our_size, is_untouched, marked_segment};
 use crate::segment::view::{Unready, View, probe};
-use crate::sync::Ordering;
-use crate::sys::sem::{self, Op, SemStat};
+use crate::sync::{Ordering, fence};
+use crate::sys::sem::{self, SemStat};
 use crate::sys::shm::{self, Access, ShmStat};
 use crate::sys::{Errno, process};
 
@@ -220,8 +220,13 @@ impl Collector {
                 findings.extend(self.segment(id, &stat));
             }
         }
+        let doomed: Vec<i32> = findings
+            .iter()
+            .filter(|finding| finding.outcome == Outcome::WouldRemove)
+            .map(|finding| finding.id)
+            .collect();
         for (id, stat) in sem::list().map_err(fail("semctl(SEM_INFO)"))? {
-            let kind = orphan(id, &stat).or_else(|| replaced(id, &stat));
+            let kind = orphan(id, &stat).or_else(|| replaced(id, &stat, &doomed));
             if let Some(kind) = kind {
                 let outcome = self.unless_dry(|| sem::remove(id));
                 findings.push(Finding { kind, id, key: stat.key, name: String::new(), outcome });
@@ -261,7 +266,7 @@ impl Collector {
             Ok(()) => {
                 let view = View::open(region).ok()?;
                 let name = view.name().to_owned();
-                if view.is_removed() {
+                if view.is_condemned() {
                     // A segment that is gone but for its last users is nothing to report.
                     let left = !stat.dest || view.set().is_some_and(|set| set.is_marked_for(id));
                     let outcome = self.unless_dry(|| {
@@ -359,17 +364,23 @@ fn orphan(id: i32, stat: &SemStat) -> Option<FindingKind> {
     }
 }
 
-/// Whether a set names a segment that names another set.
-fn replaced(id: i32, stat: &SemStat) -> Option<FindingKind> {
-    if !is_our_key(stat.key) || !is_our_size(stat.nsems) || !is_ours(stat.cuid) || !is_old(stat.ctime) {
+/// Whether a set names a segment that names another set. One of the `doomed` segments would be gone by now, but for a
+/// dry run.
+fn replaced(id: i32, stat: &SemStat, doomed: &[i32]) -> Option<FindingKind> {
+    if !is_our_key(stat.key) || !is_our_size(stat.nsems) || !is_ours(stat.cuid) {
         return None;
     }
     let segment = marked_segment(id).ok()??;
+    let is_doomed = doomed.contains(&segment);
+    if !is_doomed && !is_old(stat.ctime) {
+        return None;
+    }
     let region = Region::attach(segment, Access::ReadOnly).ok()?;
     region.remove_set_with_last();
-    let known = matches!(probe(&region), Ok(()) | Err(Unready::HalfMade));
+    let known = matches!(probe(&region), Ok(()) | Err(Unready::HalfMade | Unready::Abandoned));
     let present = Set::from_word(region.at::<Header>(0).set.word.load(Ordering::Acquire));
-    (known && present.map(|set| set.id) != Some(id)).then_some(FindingKind::ReplacedSet)
+    let kind = if is_doomed { FindingKind::OrphanedSet } else { FindingKind::ReplacedSet };
+    (known && present.map(|set| set.id) != Some(id)).then_some(kind)
 }
 
 /// How long ago a sender or receiver last came or went: then the set saw an operation. Looking at a channel is none.
@@ -394,36 +405,39 @@ fn is_empty(view: &View) -> bool {
     })
 }
 
-/// Removes a channel if nobody uses it: all its seats are taken at once, so that nobody comes meanwhile. Who tries
-/// is told that this process has the seats.
+/// Removes a channel if nobody uses it. Whoever comes at the same time is in nobody's way, and nobody in his: the
+/// header's set word decides in one step.
+///
+/// 1. The word names no set any more. Whoever was taking a seat in the old one finds that it is not his (M in
+///    [`crate::segment::seat`]), and makes a new set.
+/// 2. Whoever has a seat has a claim, which is visible now (N). Is there one, or a message, the channel stays; the next
+///    who comes makes a set.
+/// 3. The word becomes the last one, if nobody has entered a new set meanwhile.
 fn remove_idle(view: &View) -> Outcome {
     let id = view.region().id();
-    // If its set was removed, it gets one first: only on that can all be kept out.
-    let Ok(set) = Shared::new(view.clone(), String::new(), &Builder::default()).find_set() else {
+    // If its set was removed, it gets one first.
+    let shared = Shared::new(view.clone(), String::new(), &Builder::default());
+    let Ok(set) = shared.find_set() else { return Outcome::InUse };
+    if shm::stat(id).map_or(true, |stat| stat.nattch != 1) {
         return Outcome::InUse;
-    };
-    let senders = view.geometry().senders();
-    let sides = || core::iter::once(Side::Receiver).chain((0..senders).map(Side::Sender));
-    let take = |side: Side| [Op::wait_zero(side.alive()).no_wait(), Op::add(side.alive(), 1).undo()];
-    let ops: Vec<Op> = sides().flat_map(take).collect();
-    match sem::op(set.id, &ops) {
-        Ok(()) => {}
-        Err(Errno::EAGAIN) => return Outcome::InUse,
-        Err(errno) => return Outcome::Failed(errno),
     }
-    let doubted = sides().any(|side| seat::is_in_doubt(view, set, side));
-    if doubted || !is_empty(view) || view.set() != Some(set) {
-        let ops: Vec<Op> = sides().map(|side| Op::take(side.alive(), 1).undo().no_wait()).collect();
-        let _ = sem::op(set.id, &ops);
+    let word = &view.header().set.word;
+    let none = Set { generation: set.generation.wrapping_add(1).max(1), id: -1 };
+    let swap = |old, new| word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    if !swap(set.word(), none.word()) {
+        return Outcome::InUse;
+    }
+    fence(Ordering::SeqCst); // N
+    set.remove(id);
+    let mut sides = core::iter::once(Side::Receiver).chain((0..view.geometry().senders()).map(Side::Sender));
+    if sides.any(|side| seat::is_in_doubt(view, none, side))
+        || !is_empty(view)
+        || !swap(none.word(), LAST_WORD)
+    {
         return Outcome::InUse;
     }
     mark_removed(view.header());
-    let removed = shm::remove(id);
-    // The set goes last, and our seats with it.
-    if let Some(set) = view.set() {
-        set.remove(id);
-    }
-    match removed {
+    match shm::remove(id) {
         Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => Outcome::Removed,
         Err(errno) => Outcome::Failed(errno),
     }

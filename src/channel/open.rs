@@ -259,7 +259,8 @@ impl Attempt<'_> {
             Ok(()) => {}
         }
         let view = View::open(region).map_err(|unready| self.unready(unready))?;
-        if view.is_removed() {
+        if view.is_condemned() {
+            mark_removed(view.header());
             remove_objects(id, view.set());
             if shm::stat(id).is_ok_and(|stat| !stat.dest) {
                 return Err(self
@@ -411,7 +412,7 @@ pub(super) fn missing(address: &impl core::fmt::Display) -> OpenError {
     OpenError::new(OpenErrorKind::NotFound, address, "there is no such segment, or it was removed")
 }
 
-/// Removes what is at `address`: mark, segment, set.
+/// Removes what is at `address`: mark, set, segment.
 pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     let fail = |call, errno| OpenError::system(address, call, errno);
     let target = address.target()?;
@@ -461,9 +462,12 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     mark_removed(header);
     // After the mark: who replaces the set at this moment sees the mark, or we see the new set.
     let set = Set::from_word(header.set.word.load(Ordering::Acquire));
-    shm::remove(id).map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
     if let Some(set) = set {
-        set.remove(id);
+        set.remove(id); // first, see `remove_objects`
     }
-    Ok(())
+    match shm::remove(id) {
+        // Somebody has seen the mark and was faster.
+        Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => Ok(()),
+        Err(errno) => Err(fail("shmctl(IPC_RMID)", errno)),
+    }
 }

@@ -172,8 +172,8 @@ impl Shared {
             return; // the ids mean something else here
         }
         mark_removed(self.view.header());
-        remove_objects(self.view.region().id(), self.view.set());
         self.set().remove(self.view.region().id());
+        remove_objects(self.view.region().id(), self.view.set());
     }
 
     /// Whether this thread is where the channel's ids mean the channel.
@@ -206,7 +206,8 @@ impl Shared {
             if !self.is_here() {
                 return Err(Loss::Evicted);
             }
-            if self.is_removed() {
+            if self.view.is_condemned() {
+                self.finish_removal();
                 return Err(Loss::Removed);
             }
             let segment = match shm::stat(id) {
@@ -415,11 +416,13 @@ pub(super) fn mark_removed(header: &Header) {
     fence(Ordering::SeqCst); // O
 }
 
-/// Removes a segment and its set, if that is really its own. Whoever sees the removed mark may do it, so
+/// Removes a set, if that is really the segment's own, and the segment. Whoever sees the removed mark may do it, so
 /// failures mean that it is done.
+///
+/// The set first: whoever is killed in between leaves a marked segment that the next caller finds by its key.
 pub(super) fn remove_objects(id: i32, set: Option<Set>) {
-    let _ = shm::remove(id);
     if let Some(set) = set {
         set.remove(id);
     }
+    let _ = shm::remove(id);
 }

@@ -33,6 +33,9 @@ pub(crate) struct Set {
     pub(crate) id: i32,
 }
 
+/// The header word of a channel that was idle and is being removed: no set follows.
+pub(crate) const LAST_WORD: u64 = u64::MAX;
+
 /// Who may use a set: as the segment that it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {

@@ -9,7 +9,7 @@ use super::layout::{
     Header, LAYOUT_VERSION, MAGIC, MAX_NAME, REMOVED, SeatEntry, VERSION_WORD, is_channel_size,
 };
 use super::region::Region;
-use super::set::Set;
+use super::set::{LAST_WORD, Set};
 
 /// A mapped channel whose header passed every check. Keeps the segment mapped; clones share it.
 ///
@@ -151,6 +151,11 @@ impl View {
     pub(crate) fn is_removed(&self) -> bool {
         // Relaxed: the mark is sticky and carries no other data.
         self.header().bell.notice.load(Ordering::Relaxed) & REMOVED != 0
+    }
+
+    /// Whether the channel is to be removed, also if whoever decided that has not come to marking it.
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.is_removed() || self.header().set.word.load(Ordering::Acquire) == LAST_WORD
     }
 
     /// The semaphore set that the header names now; whether it is there, the kernel knows.

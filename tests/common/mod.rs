@@ -36,6 +36,24 @@ pub(crate) fn compile_c(source: &str) -> PathBuf {
     program
 }
 
+/// Compiles `tests/c/SOURCE` as a shared library, to be loaded with LD_PRELOAD, and returns it.
+pub(crate) fn compile_c_library(source: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(source);
+    let stem = Path::new(source).file_stem().expect("a file name").to_str().expect("UTF-8");
+    // Renamed when it is whole, as in `compile_c`.
+    let unfinished = directory.join(format!("{stem}-{:x}.so", unique_key()));
+    let library = directory.join(format!("lib{stem}.so"));
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&unfinished)
+        .arg(&from);
+    succeed(compiler);
+    std::fs::rename(&unfinished, &library).expect("rename the library");
+    library
+}
+
 /// A key that no other running test uses: never 0, made of the pid and a count.
 pub(crate) fn unique_key() -> i32 {
     static COUNT: AtomicU32 = AtomicU32::new(1);

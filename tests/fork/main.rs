@@ -6,6 +6,7 @@
 //! It runs in an IPC namespace of its own where that is allowed (as root), and otherwise looks at
 //! System V objects that are marked as ours. A test that leaves one behind has failed.
 
+mod collect;
 mod death;
 mod flow;
 mod inherit;
@@ -15,6 +16,7 @@ mod options;
 mod order;
 #[path = "../common/process.rs"]
 mod process;
+mod processes;
 mod races;
 mod removal;
 #[path = "../common/runner.rs"]
@@ -25,6 +27,9 @@ mod users;
 mod wait;
 
 fn main() {
+    if processes::is_another_program() {
+        return processes::be_another_program();
+    }
     let all = [
         flow::TESTS,
         order::TESTS,
@@ -33,9 +38,11 @@ fn main() {
         seats::TESTS,
         sets::TESTS,
         inherit::TESTS,
+        processes::TESTS,
         removal::TESTS,
         races::TESTS,
         users::TESTS,
+        collect::TESTS,
         options::TESTS,
     ];
     runner::main(&all.concat());

@@ -113,6 +113,8 @@ pub(crate) enum Mutation {
     RetireWithoutSecondLook,
     /// The next receiver does not set the bits of lanes that its predecessor left out.
     NoBitsAtTakeover,
+    /// The next receiver leaves out lanes that seem empty and whose seat is free.
+    BitsByTail,
 }
 
 /// How large the model is.
@@ -154,6 +156,8 @@ struct Lane {
     /// The sender's sleep number, and units in its bell.
     number: u8,
     bell: u8,
+    /// Whether it ever had a producer: the number of takeovers is not 0.
+    used: bool,
     /// The sender's seat.
     alive: bool,
 
@@ -574,6 +578,7 @@ impl Channel {
             }
             StoreTail => {
                 lane.tail = p.tail;
+                lane.used = true;
                 let late = self.is(Mutation::BitAfterMessage);
                 go(s, if self.stamped() && !late { ShowLane } else { LookForReceiver });
             }
@@ -995,9 +1000,12 @@ impl Channel {
                 r.at = LookAtTail;
             }
             LookAtTail => {
-                let unread = s.lanes[i].tail != s.lanes[i].read || r.seats >> i & 1 == 1;
-                let show = self.stamped() && unread && !self.is(Mutation::NoBitsAtTakeover);
-                r.at = if show { ShowLane } else { StoreHead };
+                let show = if self.is(Mutation::BitsByTail) {
+                    s.lanes[i].tail != s.lanes[i].read || r.seats >> i & 1 == 1
+                } else {
+                    s.lanes[i].used && !self.is(Mutation::NoBitsAtTakeover)
+                };
+                r.at = if show && self.stamped() { ShowLane } else { StoreHead };
             }
             ShowLane => {
                 s.bitmap |= 1 << i;
@@ -1313,6 +1321,7 @@ impl Model for Channel {
             given: 0,
             number: 0,
             bell: 0,
+            used: false,
             alive: false,
             published: 0,
             rung: 0,

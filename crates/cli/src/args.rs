@@ -10,7 +10,7 @@ use sysring::Address;
 use crate::framing::{Input, Output};
 
 const NAMES: &str = "NAME is a name, key:0x1234, path:FILE:ID (as ftok) or id:N. \
-SIZE takes KiB, MiB and GiB; T takes ms, s and m.
+SIZE takes KiB, MiB and GiB; T takes ms, s, m, h and d.
 
 Exit status: 0 done, 1 failure, 2 usage, 3 no such channel, 4 timed out, 5 seat taken, \
 6 disconnected or removed, 7 damaged or foreign segment, 130 and 143 after SIGINT and SIGTERM.";
@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Remove a channel; everybody attached to it is told
     Rm(RmArgs),
+    /// Remove what the dead left behind, and say what it was
+    Gc(GcArgs),
     /// Three senders, one receiver, one kill -9: what sysring is for, in ten seconds
     Demo(DemoArgs),
     #[command(hide = true)]
@@ -145,6 +147,19 @@ pub(crate) struct RmArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also remove channels that nobody uses and that hold no message
+    #[arg(long, requires = "older")]
+    pub(crate) idle: bool,
+    /// Of those, only channels that no sender or receiver has come to or left for this long
+    #[arg(long, value_name = "T", value_parser = time, requires = "idle")]
+    pub(crate) older: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// How long it runs
     #[arg(long, hide = true, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -170,14 +185,16 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     number(digits)?.checked_mul(factor).ok_or_else(|| "too large".into())
 }
 
-/// `500ms`, `2s`, `1m`.
+/// `500ms`, `2s`, `1m`, `12h`, `7d`.
 fn time(text: &str) -> Result<Duration, String> {
     let (digits, unit) = split_unit(text);
     let unit_ms = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
-        _ => return Err("a time is a number with ms, s or m".into()),
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("a time is a number with ms, s, m, h or d".into()),
     };
     let ms = number(digits)?.checked_mul(unit_ms).ok_or("too long")?;
     Ok(Duration::from_millis(ms))
@@ -226,7 +243,9 @@ mod tests {
         assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(time("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(time("3m"), Ok(Duration::from_secs(180)));
-        for bad in ["", "5", "s", "1h", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
+        assert_eq!(time("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(time("7d"), Ok(Duration::from_secs(604_800)));
+        for bad in ["", "5", "s", "1w", "1D", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
             assert!(time(bad).is_err(), "{bad}");
         }
     }

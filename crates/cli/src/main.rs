@@ -11,6 +11,7 @@ mod create;
 mod demo;
 mod exit;
 mod framing;
+mod gc;
 mod ls;
 mod output;
 mod progress;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => stat::run(&args),
         Command::Ls(args) => ls::run(&args),
         Command::Rm(args) => rm::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoSender(args) => demo::sender::run(&args),
     };

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use sysring::segment::{Key, Segment};
 
-use crate::support::{Name, Running, run, run_with, until};
+use crate::support::{Name, Running, alone, assert_empty, run, run_preloaded, run_with, until};
 
 #[test]
 fn usage_is_2() {
@@ -16,12 +16,15 @@ fn usage_is_2() {
     run(&["recv", "t", "--cout", "1"]).failed(2, &["--cout", "--count"]);
     run(&["recv", "t", "--follow", "--eof", "2"]).failed(2, &["--follow", "--eof"]);
     run(&["recv", "t", "--eof", "0"]).failed(2, &["--eof"]);
-    run(&["recv", "t", "--timeout", "5"]).failed(2, &["ms, s or m"]);
+    run(&["recv", "t", "--timeout", "5"]).failed(2, &["ms, s, m, h or d"]);
     run(&["recv", "t", "--framing", "chunk=4"]).failed(2, &["raw"]);
     run(&["send", "t", "--framing", "raw"]).failed(2, &["chunk=SIZE"]);
     run(&["create", "t", "--capacity", "1MB"]).failed(2, &["KiB"]);
     run(&["create", "t", "--spsc", "--senders", "2"]).failed(2, &["--spsc", "--senders"]);
     run(&["create", "t", "--mode", "9"]).failed(2, &["octal"]);
+    run(&["gc", "--idle"]).failed(2, &["--older"]);
+    run(&["gc", "--older", "1h"]).failed(2, &["--idle"]);
+    run(&["gc", "--idle", "--older", "1w"]).failed(2, &["ms, s, m, h or d"]);
     run(&["stat", "key:zebra"]).failed(2, &["key:zebra"]);
     run(&["stat", "id:"]).failed(2, &["id:"]);
 }
@@ -36,7 +39,7 @@ fn impossible_options_are_2() {
 #[test]
 fn help_and_version_are_0() {
     let help = run(&["--help"]).ok();
-    for command in ["create", "send", "recv", "stat", "ls", "rm", "demo"] {
+    for command in ["create", "send", "recv", "stat", "ls", "rm", "gc", "demo"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     assert!(!help.contains("demo-sender"));
@@ -211,4 +214,21 @@ fn a_file_that_cannot_be_read_is_1() {
     let directory = std::env::temp_dir();
     assert!(fs::metadata(&directory).unwrap().is_dir());
     run(&["send", name.str(), directory.to_str().unwrap()]).failed(1, &[name.str(), "EISDIR"]);
+}
+
+/// No death would be noticed on it. A library makes one of any kernel.
+#[test]
+fn a_kernel_that_undoes_nothing_is_1_and_nothing_is_made() {
+    let alone = alone();
+    let name = Name::new();
+    for command in
+        [&["create", name.str()][..], &["send", name.str(), "--create"], &["recv", name.str(), "--create"]]
+    {
+        let refused = run_preloaded("../../tests/c/no_undo.c", &[], command);
+        refused.failed(1, &[name.str(), "SEM_UNDO", "no death would be noticed"]);
+        run(&["stat", name.str()]).failed(3, &[name.str()]);
+    }
+    if alone {
+        assert_empty();
+    }
 }

@@ -4,6 +4,7 @@
 
 mod demo;
 mod exits;
+mod gc;
 mod observe;
 mod signals;
 mod support;

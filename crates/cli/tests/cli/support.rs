@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{self, Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 /// No process of a test lives longer.
@@ -105,7 +107,11 @@ pub(crate) struct Running {
 impl Running {
     /// Stdin is open and empty.
     pub(crate) fn start(args: &[impl AsRef<OsStr>]) -> Self {
-        let mut child = command(args).spawn().unwrap();
+        Self::of(command(args))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().map(read_all);
         let stderr = child.stderr.take().map(read_all);
         let stdin = child.stdin.take();
@@ -194,6 +200,44 @@ pub(crate) fn run(args: &[impl AsRef<OsStr>]) -> Ended {
 #[track_caller]
 pub(crate) fn run_with(args: &[impl AsRef<OsStr>], input: impl Into<Vec<u8>>) -> Ended {
     Running::with_input(args, input).wait()
+}
+
+/// Runs `sysring` with empty input to its end, with a library from this C source loaded before all others.
+#[track_caller]
+pub(crate) fn run_preloaded(source: &str, variables: &[(&str, &str)], args: &[impl AsRef<OsStr>]) -> Ended {
+    let mut command = command(args);
+    command.env("LD_PRELOAD", library(source)).envs(variables.iter().copied());
+    Running::of(command).finish()
+}
+
+/// Compiles a C source, by its path in this crate, as a shared library.
+fn library(source: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let stem = source.file_stem().unwrap().to_str().unwrap();
+    // One for each test, because a library cannot be loaded while another compiler writes it.
+    let name = format!("{stem}-{:?}.so", thread::current().id());
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&library)
+        .arg(&source);
+    assert!(compiler.status().unwrap().success());
+    library
+}
+
+/// Enters an IPC namespace of its own with this thread and what it starts. False if that is not allowed.
+pub(crate) fn alone() -> bool {
+    unshare(CloneFlags::CLONE_NEWIPC).is_ok()
+}
+
+/// Neither segment nor semaphore set is in the namespace of this thread.
+#[track_caller]
+pub(crate) fn assert_empty() {
+    for kind in ["shm", "sem"] {
+        let list = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
+        assert_eq!(list.lines().count(), 1, "{list}");
+    }
 }
 
 /// Waits until something holds.
