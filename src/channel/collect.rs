@@ -428,7 +428,7 @@ fn remove_idle(view: &View) -> Outcome {
         return Outcome::InUse;
     }
     fence(Ordering::SeqCst); // N
-    set.remove(id);
+    let _ = sem::remove(set.id); // it was ours a moment ago
     let mut sides = core::iter::once(Side::Receiver).chain((0..view.geometry().senders()).map(Side::Sender));
     if sides.any(|side| seat::is_in_doubt(view, none, side))
         || !is_empty(view)

@@ -382,9 +382,8 @@ fn a_remover_killed_at_each_call() {
         None
     };
     let kinds = kinds_after_removers(&name, &made);
-    for kind in [FindingKind::MarkedRemoved, FindingKind::OrphanedSet] {
-        assert!(kinds.contains(&kind), "never {kind:?}");
-    }
+    // The set goes before the segment, so no set is ever left without one.
+    assert!(!kinds.is_empty() && kinds.iter().all(|&kind| kind == FindingKind::MarkedRemoved), "{kinds:?}");
     assert_eq!(objects(), []);
 }
 
@@ -639,7 +638,8 @@ fn a_sender_that_comes_at_the_same_moment() {
         let _ = remove(&name);
         assert_eq!(objects(), [], "round {round}");
     }
-    println!("    kept {kept} times, removed {gone} times, seat said to be taken {taken} times");
+    println!("    kept {kept} times, removed {gone} times");
+    assert_eq!(taken, 0, "seats that nobody has were said to be taken");
 }
 
 fn collect_idle() {
@@ -655,7 +655,9 @@ fn a_collector_killed_at_each_call() {
         let findings = collect();
         let (kept, gone): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| is_idle(finding));
         if kept.is_empty() {
-            assert!(gone.len() < 2, "stop {stop}: {gone:?}");
+            // Collectors killed before this one may have left the set of a channel that was still there.
+            let segments = gone.iter().filter(|finding| finding.kind != FindingKind::OrphanedSet).count();
+            assert!(segments < 2, "stop {stop}: {gone:?}");
             assert_eq!(objects(), [], "stop {stop}");
             drop(mpsc().senders(3).capacity(4096).create(&name).expect("the name is free"));
             removed += 1;
