@@ -22,6 +22,7 @@ tests![
     the_dead_do_not_keep_their_seats,
     who_dies_in_doubt_is_found_at_the_ceiling,
     who_dies_after_renewal_is_found_at_once,
+    who_touches_no_semaphore_is_told,
     who_leaves_in_doubt_is_gone,
     nobody_was_there,
     an_anonymous_channel_goes_on_and_leaves_nothing,
@@ -257,6 +258,36 @@ fn who_dies_in_doubt_is_found_at_the_ceiling() {
 fn who_dies_after_renewal_is_found_at_once() {
     let took = time_to_find_the_death(true);
     assert!(took < PROMPT, "{took:?}");
+}
+
+/// By the notice that every call looks at: there is nobody to ring, and room enough.
+fn who_touches_no_semaphore_is_told() {
+    let name = Name::new();
+    let channel = spsc().persistent(false).create(&name).expect("create");
+    let (told, go) = (Pipe::new(), Pipe::new());
+    let sending = fork(|| {
+        let mut sender = channel.sender().expect("a seat");
+        told.put(0);
+        go.get();
+        sender.try_send("x").expect("send");
+        told.put(1);
+        pause(60_000);
+    });
+    told.get();
+    remove_set(set_of(&channel));
+    drop(spsc().open(&name).expect("open")); // makes the new set
+    go.put(0);
+    told.get();
+    let receiving = fork(|| {
+        let mut receiver = channel.receiver().expect("a seat");
+        assert_eq!(receiver.recv_vec().expect("a message"), b"x");
+        assert!(matches!(receiver.recv(), Err(RecvError::Disconnected)));
+    });
+    until("the receiver sleeps", || receiver_sleeps(&channel));
+    let started = Instant::now();
+    sending.kill(); // it has left a will in the new set
+    receiving.join();
+    assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
 }
 
 fn who_leaves_in_doubt_is_gone() {
@@ -500,6 +531,14 @@ fn no_seat_has_two_owners() {
     println!("    taken {taken} times, {killed} kills, {removed} sets removed");
     assert!(taken > 100 && removed > 100 && killed > 50);
     assert!(channel.sender().is_ok());
+    // Those who were killed between making a set and naming it have left one that only its age could give away.
+    sysring::remove(&name).expect("remove");
+    drop(channel);
+    sysring::Collector::new().run().expect("collect");
+    for object in objects() {
+        let Object::Set { id, .. } = object else { panic!("left in the kernel: {object:?}") };
+        remove_set(id);
+    }
 }
 
 /// Whether a process that was killed is gone: the kernel gives its seat back a moment before it is a zombie.
