@@ -1,15 +1,16 @@
 //! What the dead left behind: found from the kernel's facts, explained, removed.
 
 use core::fmt;
+use core::mem::offset_of;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::config::Builder;
 use super::open::give_up;
-use super::shared::{Shared, mark_removed, remove_objects};
+use super::shared::{Shared, mark_removed};
 use crate::error::OpenError;
 use crate::segment::lane_view::LaneView;
-use crate::segment::layout::{Header, PAGE, is_channel_size};
+use crate::segment::layout::{Header, PAGE, VERSION_WORD, is_channel_size};
 use crate::segment::region::Region;
 use crate::segment::seat::{self, INITIALISER, Side};
 use crate::segment::set::{LAST_WORD, Set, is_our_key, is_our_size, is_untouched, marked_segment};
@@ -270,9 +271,11 @@ impl Collector {
                     // A segment that is gone but for its last users is nothing to report.
                     let left = !stat.dest || view.set().is_some_and(|set| set.is_marked_for(id));
                     let outcome = self.unless_dry(|| {
-                        let removed = if stat.dest { Ok(()) } else { shm::remove(id) };
-                        remove_objects(id, view.set());
-                        removed
+                        mark_removed(view.header());
+                        if let Some(set) = view.set() {
+                            set.remove(id);
+                        }
+                        if stat.dest { Ok(()) } else { shm::remove(id) }
                     });
                     return left.then(|| finding(FindingKind::MarkedRemoved, &name, outcome)).flatten();
                 }
@@ -299,12 +302,16 @@ impl Collector {
         let id = region.id();
         let header = region.at::<Header>(0);
         let set = Set::from_word(header.set.word.load(Ordering::Acquire)).filter(|set| set.is_marked_for(id));
-        let known = set.is_some() || probe(region) == Err(Unready::Abandoned);
+        let begun = header.birth.version.load(Ordering::Relaxed) == VERSION_WORD;
+        let known = set.is_some() || begun || probe(region) == Err(Unready::Abandoned);
         let busy = set.is_some_and(|set| sem::value(set.id, INITIALISER) != Ok(0));
-        // Without a set there is nothing but the size to show that it is ours. Then its maker has written nothing at
-        // all: whatever has a page but the one that an opener looked at is a stranger's.
-        let blank =
-            || resident.is_some_and(|bytes| bytes <= PAGE) && region.is_zero(PAGE) && is_old(stat.ctime);
+        // Without a set there is nothing but the size to show that it is ours. Then its maker has written nothing, or
+        // the name of a set that was removed: whatever has a page but the one that an opener looked at, or another
+        // word in that, is a stranger's.
+        let blank = || {
+            let untouched = resident.is_some_and(|bytes| bytes <= PAGE);
+            untouched && is_old(stat.ctime) && region.is_zero(PAGE, offset_of!(Header, set) as u64)
+        };
         if busy || !(known || blank()) {
             return None;
         }
@@ -387,7 +394,9 @@ fn replaced(id: i32, stat: &SemStat, doomed: &[i32]) -> Option<FindingKind> {
 fn idle_for(view: &View, stat: &ShmStat) -> Duration {
     let id = view.region().id();
     let set = view.set().filter(|set| set.is_marked_for(id)).and_then(|set| sem::stat(set.id).ok());
-    age(set.map_or(stat.ctime, |set| set.otime.max(set.ctime)))
+    // Without a set, not before anybody looked at it.
+    let attached = || stat.ctime.max(stat.atime).max(stat.dtime);
+    age(set.map_or_else(attached, |set| set.otime.max(set.ctime)))
 }
 
 /// Whether no lane holds a message. A damaged lane is not empty.
@@ -401,7 +410,8 @@ fn is_empty(view: &View) -> bool {
         let published = || map.header(read).load(Ordering::Acquire) != 0;
         let had_producer = control.producer.takeovers.load(Ordering::Relaxed) != 0;
         let damaged = control.consumer.corrupt.load(Ordering::Relaxed) != 0;
-        !damaged && tail == read && !(had_producer && published())
+        // `read` may be ahead: what that producer published was received since.
+        !damaged && tail <= read && !(had_producer && published())
     })
 }
 
@@ -422,13 +432,13 @@ fn remove_idle(view: &View) -> Outcome {
         return Outcome::InUse;
     }
     let word = &view.header().set.word;
-    let none = Set { generation: set.generation.wrapping_add(1).max(1), id: -1 };
+    let none = set.aside();
     let swap = |old, new| word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok();
     if !swap(set.word(), none.word()) {
         return Outcome::InUse;
     }
     fence(Ordering::SeqCst); // N
-    let _ = sem::remove(set.id); // it was ours a moment ago
+    set.remove(id);
     let mut sides = core::iter::once(Side::Receiver).chain((0..view.geometry().senders()).map(Side::Sender));
     if sides.any(|side| seat::is_in_doubt(view, none, side))
         || !is_empty(view)

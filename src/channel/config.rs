@@ -419,7 +419,12 @@ impl Builder {
     /// # }
     /// ```
     pub fn sender(&self, address: impl Into<Address>) -> Result<Sender, OpenError> {
-        self.open_or_create(address)?.sender()
+        let address = address.into();
+        match self.open_or_create(address.clone())?.sender() {
+            // Removed between the two: it can be made anew.
+            Err(error) if error.kind() == OpenErrorKind::Removed => self.open_or_create(address)?.sender(),
+            outcome => outcome,
+        }
     }
 
     /// Opens or makes the channel and takes the receiver's seat.
@@ -438,7 +443,12 @@ impl Builder {
     /// # }
     /// ```
     pub fn receiver(&self, address: impl Into<Address>) -> Result<Receiver, OpenError> {
-        self.open_or_create(address)?.receiver()
+        let address = address.into();
+        match self.open_or_create(address.clone())?.receiver() {
+            // Removed between the two: it can be made anew.
+            Err(error) if error.kind() == OpenErrorKind::Removed => self.open_or_create(address)?.receiver(),
+            outcome => outcome,
+        }
     }
 
     /// Permission bits for `shmget` and `semget`.

@@ -25,6 +25,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::OpenError;
+#[cfg(doc)]
+use crate::error::OpenErrorKind;
 use crate::sys::shm;
 use crate::wait::CEILING;
 use shared::Shared;
@@ -228,6 +230,9 @@ impl Channel {
     /// # }
     /// ```
     pub fn remove(&self) -> Result<(), OpenError> {
+        if !self.shared.is_here() {
+            return Err(self.shared.lost(shared::Loss::Evicted)); // the id means something else here
+        }
         open::remove(&Address::id(self.id()))
     }
 

@@ -62,6 +62,9 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     let marked = shm::remove(id);
     let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
     marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
+    if builder.lock {
+        shm::lock(id).map_err(|errno| fail("shmctl(SHM_LOCK)", errno))?;
+    }
     let owner = Owner { uid: process::euid(), gid: process::egid(), mode: builder.mode_bits() };
     let mut attempts = 0..ATTEMPTS;
     let set = loop {
@@ -147,12 +150,6 @@ fn make_segment(
         Err(Errno::EEXIST) => return Err(fail("shmget", Errno::EEXIST)),
         Err(_) => shm::get(key, size, flags).map_err(|errno| fail("shmget", errno))?,
     };
-    if builder.lock
-        && let Err(errno) = shm::lock(id)
-    {
-        let _ = shm::remove(id);
-        return Err(fail("shmctl(SHM_LOCK)", errno));
-    }
     Ok(id)
 }
 
@@ -206,10 +203,11 @@ impl Attempt<'_> {
 
     /// Makes the segment that we have just created a channel.
     fn make(&self, id: i32, plan: Plan) -> Result<Step, OpenError> {
-        match self.attach(id)? {
-            Some(region) => self.initialise(region, plan),
-            None => Ok(Step::Again),
+        let Some(region) = self.attach(id)? else { return Ok(Step::Again) };
+        if self.builder.lock {
+            shm::lock(id).map_err(|errno| self.fail("shmctl(SHM_LOCK)", errno))?;
         }
+        self.initialise(region, plan)
     }
 
     /// Attaches; `None` if the segment was removed meanwhile.
@@ -341,25 +339,28 @@ impl Attempt<'_> {
         let unlock = || {
             let _ = sem::op(set.id, &[Op::take(INITIALISER, 1).undo().no_wait()]);
         };
-        if probe(&region) != Err(Unready::HalfMade) {
-            unlock();
-            if header.bell.notice.load(Ordering::Acquire) & REMOVED != 0 {
-                // We may have just put a set into a channel that was finished and removed meanwhile.
-                set.remove(id);
+        match probe(&region) {
+            Err(Unready::HalfMade) => {}
+            state => {
+                unlock();
+                if state == Err(Unready::Abandoned)
+                    || header.bell.notice.load(Ordering::Acquire) & REMOVED != 0
+                {
+                    // We may have just put a set into what was given up, or finished and removed, meanwhile.
+                    set.remove(id);
+                }
+                return Ok(Step::Again);
             }
-            return Ok(Step::Again);
         }
-        // In another set than the first, whoever holds the initialiser of the first may still be at work: he is stopped
-        // from finishing, and it is made anew elsewhere.
-        if region.len() != plan.geometry.total() || set.generation != 1 {
+        // Different shapes may have one size, but then another number of semaphores. And in another set than the first,
+        // whoever holds the initialiser of the first may still be at work: he is stopped from finishing, and it is made
+        // anew elsewhere.
+        let other_shape = region.len() != plan.geometry.total()
+            || sem::stat(set.id).is_ok_and(|stat| stat.nsems != u64::from(plan.geometry.semaphores()));
+        if other_shape || set.generation != 1 {
             give_up(&region);
             unlock(); // for the case that we may not remove it
             return Ok(Step::Again);
-        }
-        match set.belongs(id, plan.geometry.semaphores()) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Step::Again),
-            Err(errno) => return Err(self.fail("semctl(IPC_STAT)", errno)),
         }
         let made = View::create(region, plan);
         unlock();
@@ -439,11 +440,14 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
         )
         .with_hint("it was left untouched; ipcrm removes it if it is yours")
     };
+    let allowed = [stat.cuid, stat.uid, 0].contains(&process::euid());
     match probe(&region) {
         Err(Unready::Foreign(why) | Unready::Damaged(why)) => return Err(foreign(why)),
         // A damaged channel of ours may be removed too, and its set if that is really its own.
         Err(Unready::HalfMade | Unready::Abandoned) => {
-            abandon(&region);
+            if allowed {
+                abandon(&region);
+            }
         }
         Ok(()) => match View::open(Arc::clone(&region)) {
             Err(Unready::Foreign(why)) => return Err(foreign(why)),
@@ -455,7 +459,7 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
             _ => {}
         },
     }
-    if stat.cuid != process::euid() && stat.uid != process::euid() && process::euid() != 0 {
+    if !allowed {
         return Err(fail("shmctl(IPC_RMID)", Errno::EPERM));
     }
     let header = region.at::<Header>(0);

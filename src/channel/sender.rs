@@ -118,6 +118,9 @@ impl Sender {
         if shared.is_removed() {
             return Err(shared.lost(Loss::Removed));
         }
+        if !shared.is_here() {
+            return Err(shared.lost(Loss::Evicted));
+        }
         self.barrier = shared.barrier();
         let notice = shared.notice();
         let stamped = shared.view.is_stamped();

@@ -21,7 +21,7 @@ use super::config::{Builder, Fence, HandleOptions};
 use crate::error::{Fault, OpenError, OpenErrorKind, RecvError, SystemError};
 use crate::segment::layout::{Header, REMOVED};
 use crate::segment::seat::{self, NoSeat, Renewal, Seat, Side, same_namespace};
-use crate::segment::set::{NoSet, Owner, Set};
+use crate::segment::set::{LAST_WORD, NoSet, Owner, Set};
 use crate::segment::view::View;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::{Errno, process, sem, shm};
@@ -177,7 +177,7 @@ impl Shared {
     }
 
     /// Whether this thread is where the channel's ids mean the channel.
-    fn is_here(&self) -> bool {
+    pub(super) fn is_here(&self) -> bool {
         let region = self.view.region();
         let known =
             shm::stat(region.id()).map_or_else(|errno| !is_gone(errno), |stat| stat.size == region.len());
@@ -206,7 +206,9 @@ impl Shared {
             if !self.is_here() {
                 return Err(Loss::Evicted);
             }
-            if self.view.is_condemned() {
+            // The very word that is swapped below: a collector may write its last word meanwhile.
+            let seen = word.load(Ordering::Acquire);
+            if seen == LAST_WORD || self.is_removed() {
                 self.finish_removal();
                 return Err(Loss::Removed);
             }
@@ -218,7 +220,6 @@ impl Shared {
                 }
                 Err(errno) => return Err(failed("shmctl(IPC_STAT)")(errno)),
             };
-            let seen = word.load(Ordering::Acquire);
             let last = Set::from_word(seen);
             if let Some(set) = last
                 && set.belongs(id, semaphores).map_err(failed("semctl(IPC_STAT)"))?
@@ -235,6 +236,9 @@ impl Shared {
             if word.compare_exchange(seen, new.word(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 new.remove(id);
                 continue;
+            }
+            if let Some(old) = last.and_then(Set::put_aside) {
+                old.remove(id); // its collector may have died before it did
             }
             fence(Ordering::SeqCst); // P
             if self.is_removed() {

@@ -274,7 +274,8 @@ impl Observer {
         if doubtful_pid(&self.view, set, Side::Sender(lane)).is_some() {
             return Ok(true);
         }
-        let set = set.ok_or_else(|| OpenError::system(&self.address, "semctl", Errno::EIDRM))?;
+        // Without a set nobody has a seat but in doubt.
+        let Some(set) = set else { return Ok(false) };
         match sem::value(set.id, Side::Sender(lane).alive()) {
             Ok(value) => Ok(value > 0),
             Err(errno) => Err(OpenError::system(&self.address, "semctl", errno)),
@@ -410,7 +411,7 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
         created: created(header.birth.created.load(Ordering::Relaxed)),
         attached: segment.nattch,
         semaphore_set: set.map_or(-1, |set| set.id),
-        removed: view.is_removed() || (segment.dest && !view.is_anonymous()),
+        removed: view.is_condemned() || (segment.dest && !view.is_anonymous()),
         real_fences: header.bell.real_fences.load(Ordering::Relaxed) != 0,
         huge_pages: view.is_huge(),
         locked: segment.locked,

@@ -3,9 +3,9 @@
 #![allow(unsafe_code)] // turns the mapping's address into references to atomics
 
 use core::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use super::layout::{Header, LaneControl, SeatEntry};
+use super::layout::{Header, LaneControl, MAX_SENDERS, SeatEntry};
 use super::set::Set;
 use crate::sys::{self, Errno, shm};
 
@@ -38,8 +38,8 @@ pub(crate) struct Region {
     id: i32,
     base: NonNull<u8>,
     length: u64,
-    /// Seats that this process holds by this attachment, one bit for each entry.
-    held: [AtomicU64; 4],
+    /// For each seat's entry: handles of this process that hold it, or are just taking or leaving it, by this attachment.
+    held: [AtomicU8; 1 + MAX_SENDERS as usize],
     /// The semaphore set goes with the last attachment (anonymous channels).
     takes_set_along: AtomicBool,
 }
@@ -58,7 +58,7 @@ impl Region {
             base: attached.as_ptr(),
             length: attached.len() as u64,
             attached: Some(attached),
-            held: Default::default(),
+            held: [const { AtomicU8::new(0) }; 1 + MAX_SENDERS as usize],
             takes_set_along: AtomicBool::new(false),
         })
     }
@@ -72,21 +72,22 @@ impl Region {
         self.length
     }
 
-    /// Notes that this process holds, or no longer holds, the seat of entry `index`.
-    pub(crate) fn note_held(&self, index: u32, held: bool) {
-        let (word, bit) = (&self.held[index as usize / 64], 1 << (index % 64));
-        if held {
-            word.fetch_or(bit, Ordering::Relaxed);
-        } else {
-            word.fetch_and(!bit, Ordering::Relaxed);
-        }
+    /// A handle of this process is about to take the seat of entry `index`.
+    pub(crate) fn note_taking(&self, index: u32) {
+        self.held[index as usize].fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether nobody else is attached, and this process does not hold the seat of entry `index`: whoever holds it
-    /// otherwise is gone, whatever its pid was.
-    pub(crate) fn is_alone_without(&self, index: u32) -> bool {
-        let held = self.held[index as usize / 64].load(Ordering::Relaxed) >> (index % 64) & 1 == 1;
-        !held && shm::stat(self.id).is_ok_and(|stat| stat.nattch == 1)
+    /// It has left it, or has not got it.
+    pub(crate) fn note_left(&self, index: u32) {
+        self.held[index as usize].fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether no other process is attached, so that whoever holds the seat of entry `index` is gone, whatever its pid
+    /// was; unless it is this process. `own` = the holder's pid is ours: then another attachment of ours could have it.
+    pub(crate) fn is_alone_without(&self, index: u32, own: bool) -> bool {
+        let Ok(stat) = shm::stat(self.id) else { return false };
+        let held = self.held[index as usize].load(Ordering::Acquire) != 0;
+        !held && (stat.nattch == 1 || !own && stat.nattch == own_attachments(self.id))
     }
 
     /// Makes the last process that detaches remove the semaphore set too. For regions that hold a header.
@@ -94,6 +95,7 @@ impl Region {
         self.takes_set_along.store(true, Ordering::Relaxed);
     }
 
+    #[inline]
     fn place(&self, offset: u64, length: u64, align: u64) -> NonNull<u8> {
         let end = offset.checked_add(length);
         assert!(
@@ -109,6 +111,7 @@ impl Region {
     ///
     /// # Panics
     /// If it does not lie inside the segment or is not aligned: our own arithmetic would be broken.
+    #[inline]
     pub(crate) fn at<T: Words>(&self, offset: u64) -> &T {
         let place = self.place(offset, size_of::<T>() as u64, align_of::<T>() as u64);
         // SAFETY: inside the mapping and aligned (checked by `place`; the mapping itself is page-aligned by
@@ -116,10 +119,10 @@ impl Region {
         unsafe { place.cast().as_ref() }
     }
 
-    /// Whether the first `length` bytes are zero.
-    pub(crate) fn is_zero(&self, length: u64) -> bool {
-        let mut words = (0..length / 8).map(|index| self.at::<Word>(8 * index));
-        words.all(|word| word.0.load(Ordering::Relaxed) == 0)
+    /// Whether the first `length` bytes are zero, but for the word at `except`.
+    pub(crate) fn is_zero(&self, length: u64, except: u64) -> bool {
+        let mut places = (0..length / 8).map(|index| 8 * index).filter(|&place| place != except);
+        places.all(|place| self.at::<Word>(place).0.load(Ordering::Relaxed) == 0)
     }
 
     /// Address of `length` bytes at `offset`, a multiple of 8, for [`super::lane_view`].
@@ -135,6 +138,19 @@ impl Region {
         let start = self.place(offset, length, super::layout::PAGE);
         sys::process::populate(start, length as usize)
     }
+}
+
+/// Attachments of a segment that this process has, as far as `/proc` tells: each has one range that begins at its
+/// first byte.
+fn own_attachments(id: i32) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let begins = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // address, permissions, offset, device, inode, path
+        let [_, _, offset, _, inode, path, ..] = words[..] else { return false };
+        path.starts_with("/SYSV") && inode.parse() == Ok(id) && offset.bytes().all(|digit| digit == b'0')
+    };
+    maps.lines().filter(begins).count() as u64
 }
 
 impl Drop for Region {

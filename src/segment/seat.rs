@@ -126,7 +126,9 @@ impl Claim {
     /// to the segment. A pid alone can deceive: a container that starts again may have number and namespace of its
     /// predecessor.
     fn is_dead(self, view: &View, side: Side) -> bool {
-        self.pid().is_some_and(process::is_dead) || view.region().is_alone_without(side.entry())
+        let pid = self.pid();
+        pid.is_some_and(process::is_dead)
+            || view.region().is_alone_without(side.entry(), pid == Some(process::pid()))
     }
 }
 
@@ -155,7 +157,7 @@ pub(crate) fn is_in_doubt(view: &View, set: Set, side: Side) -> bool {
     set.generation > 1 && doubtful(view, set, side).is_some()
 }
 
-/// For people: the pid of a seat in doubt, 0 if it cannot be told. Changes nothing, so a dead holder counts too.
+/// For people: the pid of a seat in doubt, 0 if it cannot be told. Changes nothing.
 pub(crate) fn doubtful_pid(view: &View, set: Option<Set>, side: Side) -> Option<i32> {
     let claim = Claim::from_word(view.seat(side.entry()).claim.load(Ordering::Relaxed))?;
     let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !claim.is_dead(view, side);
@@ -212,6 +214,7 @@ impl Seat {
         let word = &view.seat(side.entry()).claim;
         let claim = Claim::of_this_process(set);
         let mut claimed = Err(NoSeat::Taken(0));
+        view.region().note_taking(side.entry());
         for _ in 0..ATTEMPTS {
             // Changed meanwhile by nobody but takers with another set.
             let seen = word.load(Ordering::Acquire);
@@ -224,7 +227,6 @@ impl Seat {
             }
             if word.compare_exchange(seen, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 let (identity, namespace) = (process::identity(), process::ipc_namespace());
-                view.region().note_held(side.entry(), true);
                 claimed = Ok(Seat { view: view.clone(), set, side, claim, identity, namespace });
                 break;
             }
@@ -238,6 +240,7 @@ impl Seat {
             }
             Ok(_) => Err(NoSeat::Stale), // dropped, it gives the claim back
             Err(why) => {
+                view.region().note_left(side.entry());
                 let _ = free(view, set, side);
                 Err(if stale { NoSeat::Stale } else { why })
             }
@@ -298,7 +301,6 @@ impl Seat {
     }
 
     fn leave(&self) {
-        self.view.region().note_held(self.side.entry(), false);
         if self.view.is_removed() || !same_namespace(self.namespace) {
             return; // the set's id may be somebody else's by now, or here
         }
@@ -323,6 +325,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         if self.identity == process::identity() {
             self.leave();
+            self.view.region().note_left(self.side.entry());
         }
     }
 }

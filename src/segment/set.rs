@@ -65,6 +65,17 @@ impl Set {
         (generation != 0).then_some(Set { generation, id: (word as u32).cast_signed() })
     }
 
+    /// What takes this set's place in the header while an idle channel is looked at: no set, but it tells which one
+    /// was there, so that whoever goes on can remove it.
+    pub(crate) fn aside(self) -> Set {
+        Set { generation: self.generation.wrapping_add(1).max(1), id: !self.id }
+    }
+
+    /// The set whose place this one has taken by [`Set::aside`].
+    pub(crate) fn put_aside(self) -> Option<Set> {
+        (self.id < 0).then_some(Set { generation: self.generation, id: !self.id })
+    }
+
     /// As the header holds it.
     pub(crate) fn word(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.id.cast_unsigned())

@@ -71,7 +71,10 @@ pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
 /// Makes sure that a half-made channel is never finished. False if it is finished.
 pub(crate) fn abandon(region: &Region) -> bool {
     let magic = &region.at::<Header>(0).birth.magic;
-    magic.compare_exchange(0, ABANDONED, Ordering::AcqRel, Ordering::Acquire) != Err(MAGIC)
+    matches!(
+        magic.compare_exchange(0, ABANDONED, Ordering::AcqRel, Ordering::Acquire),
+        Ok(_) | Err(ABANDONED)
+    )
 }
 
 impl View {
@@ -142,6 +145,7 @@ impl View {
         &self.region
     }
 
+    #[inline]
     pub(crate) fn header(&self) -> &Header {
         self.region.at(0)
     }
@@ -176,6 +180,7 @@ impl View {
         self.geometry
     }
 
+    #[inline]
     pub(crate) fn max_message(&self) -> u64 {
         self.max_message
     }

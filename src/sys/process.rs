@@ -42,9 +42,19 @@ pub(crate) fn egid() -> u32 {
 }
 
 /// The inode of this process's pid namespace, 0 if `/proc` does not tell: two pids can be compared
-/// only if they were taken in the same one.
+/// only if they were taken in the same one. It never changes in a process, and is remembered for each
+/// [`identity`].
 pub(crate) fn pid_namespace() -> u64 {
-    std::fs::metadata("/proc/self/ns/pid").map_or(0, |link| link.ino())
+    static OWNER: AtomicU64 = AtomicU64::new(0);
+    static NAMESPACE: AtomicU64 = AtomicU64::new(0);
+    let me = identity();
+    if OWNER.load(Acquire) == me {
+        return NAMESPACE.load(Relaxed);
+    }
+    let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |link| link.ino());
+    NAMESPACE.store(namespace, Relaxed);
+    OWNER.store(me, Release);
+    namespace
 }
 
 /// The inode of this thread's IPC namespace, 0 if `/proc` does not tell: an id means something else
@@ -93,6 +103,7 @@ static NO_MARK: AtomicU64 = AtomicU64::new(0);
 ///
 /// The kernel does the work: it gives every child a page of zeroes in place of this page
 /// (`MADV_WIPEONFORK`, Linux 4.14). Without that, the number is the pid, one system call each time.
+#[inline]
 pub(crate) fn identity() -> u64 {
     let mark = MARK.load(Acquire);
     // SAFETY: what is in MARK is null, `NO_MARK` or a page from `new_mark`; the latter two live as
