@@ -130,7 +130,7 @@ pub(crate) struct Visits {
 #[repr(C, align(4096))]
 pub(crate) struct Header {
     pub(crate) birth: Birth,
-    /// {generation: 32, semaphore set id: 32}; generation 0 = no set yet.
+    /// {generation: 32, semaphore set id: 32}; 0 = no set yet. See [`crate::segment::set`].
     pub(crate) set: Lone,
     pub(crate) bell: ReceiverBell,
     pub(crate) visits: Visits,

@@ -20,9 +20,9 @@
 //! seat's entry: {generation of the set, pid, pid namespace} in one word, by compare-and-swap after the `semop` and
 //! before anything else. A claim of the present generation means nothing: the semaphore decides. A claim of an older
 //! one is **in doubt**: its holder may live and go on writing to its lane, because it has not noticed yet. Nobody
-//! takes such a seat but the claim's own process, by [`Seat::renew`], or a process of the same pid namespace for
-//! which the kernel says that the claim's process has ended. In doubt counts as alive, and is looked at again at each
-//! ceiling.
+//! takes such a seat but the claim's own process, by [`Seat::renew`], or a process that knows from the kernel that the
+//! claim's process has ended: by its pid, in the same pid namespace, or because nobody else is attached. In doubt
+//! counts as alive, and is looked at again at each ceiling.
 //!
 //! There is never a second owner. Two processes that take the same seat in the same generation meet at the semaphore.
 //! Let X take it in generation g, and Y in a later one. X claims (M), fences, and looks at the set word: if that is

@@ -9,6 +9,9 @@
 //! lives goes with it. No lock guards the repair, because its owner could die: one header word holds {generation,
 //! set id}; whoever meets the loss makes a new set and compare-and-swaps the word to the next generation, and a
 //! loser removes its own. What becomes of the seats is told in [`super::seat`].
+//!
+//! A collector that looks whether a channel is idle puts the set aside ([`Set::aside`], a negative id); whoever comes
+//! makes a new set in its place, or else the collector writes [`LAST_WORD`], behind which none follows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sysring::segment::{Key, Segment};
 use sysring::{
@@ -37,6 +37,9 @@ tests![
     other_users_are_left_alone,
     what_is_old_goes,
     traffic_does_not_notice,
+    different_shapes_of_one_size,
+    a_condemned_channel_does_not_come_back,
+    a_maker_that_may_not_lock_takes_nothing_away,
 ];
 
 /// A size that a channel could have.
@@ -942,4 +945,120 @@ fn traffic_does_not_notice() {
     let left = objects();
     assert!(left.len() < 20, "{left:?}");
     left.iter().for_each(remove_by_hand);
+}
+
+/// Two lanes of 4 KiB and one of 8 KiB make segments of one size. Whoever comes to the half-made channel of a dead
+/// maker gets his own, at once.
+fn different_shapes_of_one_size() {
+    let name = Name::new();
+    let first = || drop(mpsc().senders(2).capacity(4096).create(&name).expect("create"));
+    killed_at_each_call(first, |stop| {
+        let second = fork(|| {
+            let started = Instant::now();
+            match spsc().capacity(8192).open_or_create(&name) {
+                Ok(channel) => assert_eq!(channel.capacity(), 8192),
+                // The first maker had done.
+                Err(error) => assert_eq!(error.kind(), OpenErrorKind::Mismatch, "stop {stop}: {error}"),
+            }
+            assert!(started.elapsed() < Duration::from_secs(2), "stop {stop}: {:?}", started.elapsed());
+        });
+        second.join();
+        let _ = remove(&name);
+        objects().iter().for_each(remove_by_hand);
+    });
+    let _ = remove(&name);
+}
+
+/// A collector writes its last word while somebody opens the channel, at any of his calls: he may not bring it back.
+fn a_condemned_channel_does_not_come_back() {
+    let last_word = u64::MAX.to_le_bytes();
+    for stop in 0_usize.. {
+        let name = Name::new();
+        let channel = spsc().capacity(4096).create(&name).expect("create");
+        let (id, set) = (channel.id(), channel.stats().expect("stats").semaphore_set);
+        drop(channel);
+        let header = Segment::from_id(id).attach().expect("attach");
+        // As the collector does: no set, but the name of the one that was there.
+        let aside = 2_u64 << 32 | u64::from((!set).cast_unsigned());
+        header.write(128, &aside.to_le_bytes()).expect("inside");
+        remove_set(set);
+        let sent = shared_words(1);
+        let opening = Traced::start(|| {
+            let sender = spsc().capacity(4096).sender(&name);
+            sent[0].store(u64::from(sender.is_ok_and(|mut tx| tx.send("kept").is_ok())), Ordering::SeqCst);
+        });
+        let on_its_way = opening.advance(stop);
+        let mut word = [0; 8];
+        header.read(128, &mut word).expect("inside");
+        // This process is alone with the word: the other one is stopped.
+        let condemned = word == aside.to_le_bytes();
+        if condemned {
+            header.write(128, &last_word).expect("inside");
+        }
+        if on_its_way {
+            opening.request(libc::PTRACE_DETACH, 0);
+        }
+        opening.0.join();
+        header.read(128, &mut word).expect("inside");
+        drop(header);
+        if condemned {
+            assert_eq!(word, last_word, "stop {stop}: it has come back");
+        }
+        if sent[0].load(Ordering::SeqCst) == 1 {
+            let message = spsc().receiver(&name).expect("a seat").try_recv_vec();
+            assert_eq!(message.expect("the message"), b"kept", "stop {stop}");
+        }
+        let _ = remove(&name);
+        objects().iter().for_each(remove_by_hand);
+        if !on_its_way {
+            println!("    {stop} stops");
+            break;
+        }
+    }
+}
+
+/// Whoever made the channel whole in the meantime keeps it.
+fn a_maker_that_may_not_lock_takes_nothing_away() {
+    if !is_root() {
+        return; // nobody else is allowed to lock for certain
+    }
+    let become_nobody = || {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: reads a record of ours.
+        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &none) };
+        become_user(1234);
+    };
+    for stop in 0_usize.. {
+        let name = Name::new();
+        let making = Traced::start(|| {
+            become_nobody();
+            let error = spsc().capacity(4096).lock(true).create(&name).expect_err("no right to lock");
+            assert_ne!(error.kind(), OpenErrorKind::Mismatch);
+        });
+        let on_its_way = making.advance(stop);
+        let sent = shared_words(1);
+        let sending = fork(|| {
+            become_nobody();
+            if objects().iter().any(|object| matches!(object, Object::Segment { key, .. } if *key != 0)) {
+                let sender = spsc().capacity(4096).sender(&name);
+                sent[0]
+                    .store(u64::from(sender.is_ok_and(|mut tx| tx.send("kept").is_ok())), Ordering::SeqCst);
+            }
+        });
+        sending.join();
+        if on_its_way {
+            making.request(libc::PTRACE_DETACH, 0);
+        }
+        making.0.wait();
+        if sent[0].load(Ordering::SeqCst) == 1 {
+            let mut receiver = spsc().trust_uid(1234).receiver(&name).expect("a seat");
+            assert_eq!(receiver.try_recv_vec().expect("the message"), b"kept", "stop {stop}");
+        }
+        let _ = remove(&name);
+        objects().iter().for_each(remove_by_hand);
+        if !on_its_way {
+            println!("    {stop} stops");
+            break;
+        }
+    }
 }
