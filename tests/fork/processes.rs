@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use sysring::{Fault, OpenErrorKind, Receiver, RecvError, SendError, Sender, TryRecvError, mpsc, spsc};
 
 use crate::message::{Checker, Plan, RecvForm, SendForm, Sizes, receive_all, send_all};
-use crate::process::{Child, End, Name, Pipe, exit, fork, is_root, kill_oneself, pause, until};
+use crate::process::{
+    Child, End, Name, Pipe, exit, fork, is_root, kill_oneself, own_ipc_namespace, pause, remove_set, until,
+};
 use crate::runner::{is_long, tests};
 use crate::wait::{PROMPT, fill};
 
@@ -44,6 +46,10 @@ tests![
     aborted_with_handles,
     exited_without_destructors,
     panicked_with_handles,
+    a_sender_without_proc_leaves_all_the_same,
+    a_leaver_rings_no_strangers_set,
+    ids_of_another_namespace_are_not_used,
+    a_dead_container_gives_its_seat_back,
 ];
 
 /// Argument that makes this program another one.
@@ -1007,4 +1013,113 @@ fn panicked_with_handles() {
         end.put(0);
         child.join();
     }
+}
+
+/// A sandbox may take `/proc` away at any time; then the namespace cannot be told, and is taken for the same.
+fn a_sender_without_proc_leaves_all_the_same() {
+    if !is_root() {
+        return;
+    }
+    let name = Name::new();
+    let channel = spsc().persistent(false).create(&name).expect("create");
+    let mut receiver = channel.receiver().expect("a seat");
+    let empty = std::env::temp_dir().join(name.as_str());
+    std::fs::create_dir(&empty).expect("a directory");
+    let child = fork(|| {
+        let mut sender = channel.sender().expect("a seat");
+        sender.send("x").expect("send");
+        std::os::unix::fs::chroot(&empty).expect("chroot");
+        drop(sender);
+        pause(60_000);
+    });
+    assert_eq!(receiver.recv_vec().expect("a message"), b"x");
+    let outcome = receiver.recv_timeout(Duration::from_secs(5)).map(drop);
+    std::fs::remove_dir(&empty).expect("it is empty");
+    assert!(outcome.is_err_and(|error| error.is_disconnected()));
+    drop(child);
+}
+
+/// A set of somebody else, of nine semaphores with five units each.
+fn strangers_set() -> i32 {
+    // SAFETY: takes three numbers.
+    let set = unsafe { libc::semget(libc::IPC_PRIVATE, 9, libc::IPC_CREAT | 0o600) };
+    for sem_num in 0..9 {
+        let mut five = libc::sembuf { sem_num, sem_op: 5, sem_flg: 0 };
+        // SAFETY: one operation, which is ours.
+        assert_eq!(unsafe { libc::semop(set, &mut five, 1) }, 0);
+    }
+    set
+}
+
+/// Removes it; how many of its units are left.
+fn units_left(set: i32) -> i32 {
+    // SAFETY: GETVAL takes no argument and touches no memory of this process.
+    let units = (0..9).map(|index| unsafe { libc::semctl(set, index, libc::GETVAL) }).sum();
+    remove_set(set);
+    units
+}
+
+/// The set word names a stranger's set when a sender leaves whose own set is gone.
+fn a_leaver_rings_no_strangers_set() {
+    let name = Name::new();
+    let channel = spsc().create(&name).expect("create");
+    let sender = channel.sender().expect("a seat");
+    let stranger = strangers_set();
+    remove_set(channel.stats().expect("stats").semaphore_set);
+    let header = sysring::segment::Segment::from_id(channel.id()).attach().expect("attach");
+    let word = 2_u64 << 32 | u64::from(stranger.cast_unsigned());
+    header.write(128, &word.to_le_bytes()).expect("inside");
+    drop(sender);
+    assert_eq!(units_left(stranger), 45);
+}
+
+/// Every IPC namespace begins with the same ids. Whoever moves to another one waits on nobody's semaphores there.
+fn ids_of_another_namespace_are_not_used() {
+    if !own_ipc_namespace() {
+        return;
+    }
+    let (mut sender, mut receiver) = spsc().pair().expect("a channel");
+    sender.attach().expect("a seat");
+    receiver.attach().expect("a seat");
+    let set = sender.stats().expect("stats").semaphore_set;
+    assert!(own_ipc_namespace());
+    let stranger = strangers_set();
+    assert_eq!(stranger, set, "the first set of a namespace");
+    assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err());
+    drop((sender, receiver));
+    assert_eq!(units_left(stranger), 45);
+}
+
+/// The receiver in a container dies after the set was lost. Nobody outside can judge its pid, but nobody else is attached.
+fn a_dead_container_gives_its_seat_back() {
+    if !is_root() {
+        return;
+    }
+    let name = Name::new();
+    drop(spsc().create(&name).expect("create"));
+    let told = Pipe::new();
+    let container = fork(|| {
+        // SAFETY: takes a number; concerns the children of this process only.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
+        // SAFETY: this process has one thread. (`fork` of these tests looks at the parent's pid, which is not known there.)
+        let first = unsafe { libc::fork() };
+        if first == 0 {
+            // SAFETY: changes which signal this process gets when its parent ends, nothing else.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let channel = spsc().open(&name).expect("open");
+            let _receiver = channel.receiver().expect("a seat");
+            remove_set(channel.stats().expect("stats").semaphore_set);
+            told.put(0);
+            pause(60_000);
+            exit(0);
+        }
+        told.get();
+        // SAFETY: a child of ours that was not waited for.
+        unsafe { libc::kill(first, libc::SIGKILL) };
+        // SAFETY: no status is asked for.
+        assert_eq!(unsafe { libc::waitpid(first, std::ptr::null_mut(), 0) }, first);
+    });
+    container.join();
+    let receiver = spsc().receiver(&name).expect("the seat of a dead process");
+    drop(receiver);
 }
