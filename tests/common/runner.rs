@@ -1,6 +1,6 @@
 //! Runs the tests, each in a child with a deadline, and reports as the usual harness does.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::process::{self, Child, End, Object};
 
@@ -13,6 +13,17 @@ const LONG_DEADLINE: u64 = 3600;
 /// Whether the long form of the proofs is asked for: `SYSRING_LONG=1`.
 pub(crate) fn is_long() -> bool {
     std::env::var_os("SYSRING_LONG").is_some_and(|value| value != "0")
+}
+
+/// The seed of random choices: `SYSRING_SEED`, or another one each time. Printed, so that a failure can be tried again.
+pub(crate) fn seed() -> u64 {
+    let asked = std::env::var("SYSRING_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = asked.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock behind 1970");
+        now.as_nanos() as u64 % 1_000_000_007
+    });
+    println!("SYSRING_SEED={seed}");
+    seed
 }
 
 /// One test.

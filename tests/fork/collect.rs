@@ -16,7 +16,7 @@ use crate::process::{
     Child, Name, Object, Pipe, become_user, fork, is_root, objects, own_ipc_namespace, pause, remove_set,
     segments_under, shared_words, until,
 };
-use crate::runner::{is_long, tests};
+use crate::runner::{is_long, seed, tests};
 
 tests![
     a_maker_killed_at_each_call,
@@ -563,10 +563,7 @@ fn rounds(short: u32) -> u32 {
 }
 
 fn random() -> Random {
-    let seed = std::env::var("SYSRING_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("    SYSRING_SEED={seed}");
-    Random::new(seed)
+    Random::new(seed())
 }
 
 /// Passes a random time of some microseconds.

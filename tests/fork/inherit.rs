@@ -158,7 +158,7 @@ fn inherited_slot_is_void() {
         let mut slot = Some(slot);
         fork(|| {
             let mut slot = slot.take().expect("inherited");
-            let _ = slot.write(b"XXX");
+            slot.write(b"two").expect("it goes nowhere, and commit says so");
             let error = slot.commit().expect_err("void");
             assert!(matches!(error.fault(), Fault::Forked), "{error}");
         })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::message::Random;
 use crate::process::Child;
-use crate::runner::{is_long, tests};
+use crate::runner::{is_long, seed, tests};
 use crate::scenario::{self, Operation, Scenario, Victim};
 use crate::trace::{Came, Company, Page, Point, Result, Trace, Tracee, start_mark};
 use crate::world::{LATE, PATIENCE};
@@ -135,14 +135,6 @@ struct Sum {
     there_are: usize,
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("SYSRING_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        now.as_nanos() as u64
-    })
-}
-
 /// Scenarios whose text contains `SYSRING_SCENARIO`; all without it.
 fn chosen() -> Vec<Scenario> {
     let wanted = std::env::var("SYSRING_SCENARIO").unwrap_or_default();
@@ -162,7 +154,6 @@ fn every_instruction(fate: Fate, short: usize) {
     let seed = seed();
     let mut random = Random::new(seed);
     let scenarios = chosen();
-    println!("SYSRING_SEED={seed}");
     let mut sums: BTreeMap<usize, (Operation, Sum)> = BTreeMap::new();
     let mut failures = 0;
     let mut retries = 0;

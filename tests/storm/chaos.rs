@@ -23,11 +23,11 @@ use sysring::{
 };
 
 use crate::board::{Board, CREW, Clock, LARGEST, LIVES, SENDERS, StormBoard};
+use crate::grouped;
 use crate::letter;
 use crate::message::Random;
 use crate::process::{Child, End, Name, fork, trusted_receiver, trusted_sender};
-use crate::runner::{is_long, tests};
-use crate::{grouped, seed};
+use crate::runner::{is_long, seed, tests};
 
 tests![storm];
 

@@ -19,22 +19,9 @@ mod races;
 mod runner;
 mod wake;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 fn main() {
     let all = [chaos::TESTS, wake::TESTS, races::TESTS];
     runner::main(&all.concat());
-}
-
-/// The seed asked for, or another one each time. Printed, so that a failure can be tried again.
-fn seed() -> u64 {
-    let asked = std::env::var("SYSRING_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = asked.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock behind 1970");
-        now.as_nanos() as u64 % 1_000_000_007
-    });
-    println!("SYSRING_SEED={seed}");
-    seed
 }
 
 /// A number as people write it: 10,000,312.

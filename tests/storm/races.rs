@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use sysring::{Builder, Channel, Observer, OpenError, OpenErrorKind, mpsc};
 
 use crate::board::{Board, RaceBoard, WORKERS, WorkerRecord, marks};
+use crate::grouped;
 use crate::message::{Random, mix};
 use crate::process::{Child, Name, Object, Pipe, fork, objects, remove_set, segments_under};
-use crate::runner::{is_long, tests};
-use crate::{grouped, seed};
+use crate::runner::{is_long, seed, tests};
 
 tests![creation_and_removal];
 

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use sysring::{Builder, Fault, Fence, Receiver, RecvError, Sender, WaitStrategy, mpsc, spsc};
 
 use crate::board::{Board, Clock, WakeBoard, sleeps_so_far};
+use crate::grouped;
 use crate::message::Random;
 use crate::process::{Child, Name, Pipe, fork, pause, until};
-use crate::runner::{is_long, tests};
-use crate::{grouped, seed};
+use crate::runner::{is_long, seed, tests};
 
 tests![sleep_and_wake, a_stopped_ringer_holds_up_nobody, receivers_wake_at_a_death, senders_wake_at_a_death];
 
