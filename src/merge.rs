@@ -84,7 +84,15 @@ pub(crate) struct Merge<L> {
     horizon: u64,
     /// Index into `active`, and what is left of its turn.
     turn: (usize, u32),
+    /// The lane of the last message taken, as long as the next may come from it without a look at the others:
+    /// [`NO_RUN`] = it may not.
+    run: u32,
+    /// Stamps of the run stay below it: those of the other heads, and the horizon.
+    bound: u64,
 }
+
+/// See [`Merge::run`].
+const NO_RUN: u32 = u32::MAX;
 
 /// What is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +108,12 @@ pub(crate) enum Next {
 /// Sets a lane's bit: its sender has taken the seat.
 pub(crate) fn show(bitmap: &Bitmap, lane: u32) {
     bitmap.words[lane as usize / 64].fetch_or(1 << (lane % 64), Ordering::Release); // H
+}
+
+/// Lanes that the bitmap shows and that were not known.
+#[inline(always)]
+fn news(bitmap: &Bitmap, known: &[u64; 4], corrupt: &[u64; 4]) -> [u64; 4] {
+    std::array::from_fn(|index| bitmap.words[index].load(Ordering::Relaxed) & !known[index] & !corrupt[index])
 }
 
 impl<L: LaneView> Merge<L> {
@@ -119,6 +133,8 @@ impl<L: LaneView> Merge<L> {
             taken: None,
             horizon: 0,
             turn: (0, TURN),
+            run: if rule == Rule::Single { 0 } else { NO_RUN },
+            bound: 0,
             lanes,
         }
     }
@@ -126,6 +142,22 @@ impl<L: LaneView> Merge<L> {
     /// The lane of that number.
     pub(crate) fn lane(&self, lane: u32) -> &Consumer<L> {
         &self.lanes[lane as usize]
+    }
+
+    /// Messages released so far, wrapping.
+    pub(crate) fn received(&self) -> u64 {
+        self.lanes.iter().fold(0, |sum, lane| sum.wrapping_add(lane.received()))
+    }
+
+    /// Whether there is one lane and nothing to merge.
+    pub(crate) fn is_single(&self) -> bool {
+        self.rule == Rule::Single
+    }
+
+    /// The first lane: the only one if [`Merge::is_single`].
+    #[inline(always)]
+    pub(crate) fn single(&mut self) -> &mut Consumer<L> {
+        &mut self.lanes[0]
     }
 
     /// All lanes.
@@ -136,6 +168,9 @@ impl<L: LaneView> Merge<L> {
     /// Finds what is next without taking it: the same again until [`Merge::pass`].
     #[inline]
     pub(crate) fn next(&mut self, shared: Shared<'_>) -> Next {
+        if self.rule != Rule::Single {
+            self.run = NO_RUN;
+        }
         match self.rule {
             Rule::Single => self.next_single(),
             Rule::Total => self.next_total(shared),
@@ -154,10 +189,59 @@ impl<L: LaneView> Merge<L> {
                 if self.heads.peek().is_some_and(|Reverse((_, top))| *top == lane) {
                     self.heads.pop();
                     self.taken = Some(lane);
+                    let others = self.heads.peek().map_or(u64::MAX, |Reverse((stamp, _))| *stamp);
+                    (self.run, self.bound) = (lane, others.min(self.horizon));
                 }
             }
-            Rule::PerSender => self.turn.1 = self.turn.1.saturating_sub(1),
+            Rule::PerSender => {
+                self.turn.1 = self.turn.1.saturating_sub(1);
+                self.run = lane;
+            }
         }
+    }
+
+    /// Copies and releases the next message in one go, if it comes from the same lane as the last one for certain. `None`:
+    /// nothing was done.
+    ///
+    /// In total order: its stamp is below those of all other heads, and below the horizon; or there is no other lane
+    /// worth looking at, as the bitmap shows after its head was seen.
+    #[inline(always)]
+    pub(crate) fn receive_at_once(&mut self, bitmap: &Bitmap, buffer: &mut [u8]) -> Option<(u32, usize)> {
+        let number = self.run;
+        let (lane, bound, turn) = self.run(bitmap)?;
+        let length = match bound {
+            Some(bound) => lane.receive_at_once::<true>(buffer, bound)?,
+            None => lane.receive_at_once::<false>(buffer, || 0)?,
+        };
+        *turn = turn.saturating_sub(1);
+        Some((number, length))
+    }
+
+    /// The same for [`Merge::next`] and [`Merge::pass`].
+    #[inline(always)]
+    pub(crate) fn take_at_once(&mut self, bitmap: &Bitmap) -> Option<(u32, Found)> {
+        let number = self.run;
+        let (lane, bound, turn) = self.run(bitmap)?;
+        let found = match bound {
+            Some(bound) => lane.take_at_once::<true>(bound)?,
+            None => lane.take_at_once::<false>(|| 0)?,
+        };
+        *turn = turn.saturating_sub(1);
+        Some((number, found))
+    }
+
+    /// The lane of the run, if there is one; the bound of its stamps in total order, to be found out after a head was
+    /// seen; and what is left of its turn.
+    #[inline(always)]
+    fn run(&mut self, bitmap: &Bitmap) -> Option<(&mut Consumer<L>, Option<impl FnOnce() -> u64>, &mut u32)> {
+        if self.rule == Rule::PerSender && self.turn.1 == 0 {
+            return None;
+        }
+        let is_only = self.active.len() == 1;
+        let (bits, corrupt, bound) = (&self.bits, &self.corrupt, self.bound);
+        let lane = self.lanes.get_mut(self.run as usize)?;
+        let bound = move || if is_only && news(bitmap, bits, corrupt) == [0; 4] { u64::MAX } else { bound };
+        Some((lane, (self.rule == Rule::Total).then_some(bound), &mut self.turn.1))
     }
 
     /// Notes that everything passed in `lane` is about to be handed out.
@@ -185,6 +269,9 @@ impl<L: LaneView> Merge<L> {
         self.found.fill(None);
         self.taken = None;
         self.horizon = 0;
+        if self.rule != Rule::Single {
+            self.run = NO_RUN;
+        }
     }
 
     #[inline]
@@ -218,6 +305,7 @@ impl<L: LaneView> Merge<L> {
     }
 
     fn leave_out(&mut self, lane: u32) {
+        self.run = NO_RUN;
         self.bits[lane as usize / 64] &= !(1 << (lane % 64));
         self.active.retain(|&other| other != lane);
         self.turn = (0, TURN);
@@ -229,18 +317,15 @@ impl<L: LaneView> Merge<L> {
     /// follows from what was loaded before (B, F), and what the lane holds is ordered by B.
     #[inline]
     fn load_bitmap(&mut self, bitmap: &Bitmap) -> bool {
-        let mut more = false;
-        for (index, word) in bitmap.words.iter().enumerate().take(self.lanes.len().div_ceil(64)) {
-            let new = word.load(Ordering::Relaxed) & !self.corrupt[index] & !self.bits[index];
-            if new != 0 {
-                self.bits[index] |= new;
-                more = true;
-            }
+        let news = news(bitmap, &self.bits, &self.corrupt);
+        if news == [0; 4] {
+            return false;
         }
-        if more {
-            self.list_active();
+        for (known, new) in self.bits.iter_mut().zip(news) {
+            *known |= new;
         }
-        more
+        self.list_active();
+        true
     }
 
     #[cold]

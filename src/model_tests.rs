@@ -80,6 +80,9 @@ fn payload(value: u64, words: usize) -> Vec<u8> {
 
 /// Sends, or reports that there is no room.
 fn try_send(to: &mut Producer<ModelLane>, bytes: &[u8], look: Look, stamps: &AtomicU64) -> bool {
+    if to.send_at_once(bytes, stamps) {
+        return true;
+    }
     match to.reserve(bytes.len() as u64, look) {
         Room::Ready(room) => {
             to.fill(&room, 0, bytes);
@@ -94,7 +97,12 @@ fn try_send(to: &mut Producer<ModelLane>, bytes: &[u8], look: Look, stamps: &Ato
 /// Copies a record out and checks that it is whole.
 fn copy(lane: &ModelLane, found: &Found) -> u64 {
     let mut bytes = vec![0; found.length as usize];
-    lane.get(found.payload, &mut bytes);
+    lane.get(found.payload, 0, &mut bytes);
+    value_of(&bytes)
+}
+
+/// What a payload says; checks that it is whole.
+fn value_of(bytes: &[u8]) -> u64 {
     let value = u64::from_ne_bytes(bytes[..8].try_into().unwrap());
     assert_eq!(bytes, payload(value, bytes.len() / 8));
     value
@@ -102,6 +110,12 @@ fn copy(lane: &ModelLane, found: &Found) -> u64 {
 
 /// Receives one message if there is one.
 fn try_recv(from: &mut Consumer<ModelLane>) -> Option<u64> {
+    let mut buffer = [0; 64];
+    if !from.is_ahead()
+        && let Some(length) = from.receive_at_once::<false>(&mut buffer, || 0)
+    {
+        return Some(value_of(&buffer[..length]));
+    }
     match from.peek() {
         Peek::Record(found) => {
             let value = copy(from.lane(), &found);
@@ -117,6 +131,10 @@ fn try_recv(from: &mut Consumer<ModelLane>) -> Option<u64> {
 
 /// Takes one message of many lanes if there is one: its lane and value.
 fn try_merge(from: &mut Merge<ModelLane>, stamps: &AtomicU64, bitmap: &Bitmap) -> Option<(u32, u64)> {
+    let mut buffer = [0; 64];
+    if let Some((lane, length)) = from.receive_at_once(bitmap, &mut buffer) {
+        return Some((lane, value_of(&buffer[..length])));
+    }
     match from.next(Shared { stamps, bitmap }) {
         Next::Record(lane, found) => {
             let value = copy(from.lane(lane).lane(), &found);

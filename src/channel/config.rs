@@ -114,6 +114,7 @@ pub(crate) struct HandleOptions {
     pub(crate) wait: WaitStrategy,
     pub(crate) fence: Fence,
     pub(crate) prefault: bool,
+    pub(crate) latency: bool,
 }
 
 impl Builder {
@@ -299,6 +300,23 @@ impl Builder {
     /// ```
     pub fn prefault(mut self, prefault: bool) -> Builder {
         self.handle.prefault = prefault;
+        self
+    }
+
+    /// Latency before throughput: a receiver that has caught up with a stream of messages always looks for the next one
+    /// at once. Without it, one that spins for a stream of small messages hangs back for about 4 µs at a time while it
+    /// finds that messages come faster so; ping-pong and paced traffic are left alone. For receivers.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().latency(true).pair()?;
+    /// tx.send("a")?;
+    /// assert_eq!(rx.recv_vec()?, b"a");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn latency(mut self, latency: bool) -> Builder {
+        self.handle.latency = latency;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::shared::{PeerSide, Shared};
+use super::shared::{Doubt, PeerSide, Shared};
 use crate::sync::Ordering;
 use crate::wait::CEILING;
 
@@ -21,8 +21,10 @@ pub(super) struct Peers {
     /// Visits at the last answer.
     visits: u64,
     seen: bool,
-    /// A will may have woken us: ask before the next sleep.
-    stale: bool,
+    /// A will may have woken us, or whatever else: ask before the next sleep.
+    stale: Option<Doubt>,
+    /// When a unit was last taken together with a message.
+    wondered: Option<Instant>,
     /// The header's count of comings and goings at the last question.
     changes: u64,
     asked: Option<Instant>,
@@ -39,7 +41,8 @@ impl Peers {
             baseline,
             visits: baseline,
             seen: false,
-            stale: true,
+            stale: Some(Doubt::Some),
+            wondered: None,
             changes: 0,
             asked: None,
             looked: Instant::now(),
@@ -49,7 +52,7 @@ impl Peers {
     /// To be called when the handle takes its seat: whether somebody of that side is there already.
     pub(super) fn attached(&mut self, there: bool) {
         self.seen |= there;
-        self.stale = true;
+        self.stale = Some(Doubt::Some);
     }
 
     /// Something arrived from the other side.
@@ -60,18 +63,30 @@ impl Peers {
 
     /// The last wake may have been a will's, or a sleep ran into its ceiling.
     pub(super) fn suspect(&mut self) {
-        self.stale = true;
+        self.stale = Some(Doubt::Some);
+    }
+
+    /// A unit was taken that no ringer has owned up to, and there was something to do: a ringer that was stopped between
+    /// its post and its mark, as it always is where the woken one takes its core; or a will.
+    pub(super) fn wonder(&mut self) {
+        self.stale.get_or_insert(Doubt::None);
+        self.wondered = Some(Instant::now());
+    }
+
+    /// Whether it is long ago that the kernel was asked.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.asked.is_none_or(|then| then.elapsed() >= ASK_EVERY)
     }
 
     /// Whether to ask the kernel now: somebody came or went, or we were woken without a message, or it is long
     /// ago.
     pub(super) fn is_due(&self, shared: &Shared) -> bool {
-        self.must_ask(shared) || self.asked.is_none_or(|then| then.elapsed() >= ASK_EVERY)
+        self.must_ask(shared) || self.is_overdue()
     }
 
     /// Whether to ask the kernel before sleeping.
     pub(super) fn must_ask(&self, shared: &Shared) -> bool {
-        self.stale || self.changes != shared.view.header().bell.changes.load(Ordering::Acquire)
+        self.stale.is_some() || self.changes != shared.view.header().bell.changes.load(Ordering::Acquire)
     }
 
     /// Whether to look at the segment itself: it may have been removed without a mark. About once a ceiling.
@@ -89,11 +104,13 @@ impl Peers {
     }
 
     /// To be called before the seats are read.
-    pub(super) fn asking(&mut self, shared: &Shared) {
-        self.stale = false;
+    pub(super) fn asking(&mut self, shared: &Shared) -> Doubt {
+        let fresh = self.wondered.is_some_and(|then| then.elapsed() < ASK_EVERY);
+        let doubt = self.stale.take().filter(|_| fresh).unwrap_or(Doubt::Some);
         self.changes = shared.view.header().bell.changes.load(Ordering::Acquire);
         self.visits = visits(shared, self.side);
         self.asked = Some(Instant::now());
+        doubt
     }
 
     /// To be called with the number of that side's seats that are taken. True if the side is gone.

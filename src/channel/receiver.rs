@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupter;
 use super::peers::Peers;
-use super::shared::{Loss, PeerSide, Shared, UNKNOWN, is_gone};
+use super::shared::{Doubt, Loss, PeerSide, Seats, Shared, UNKNOWN, is_gone};
 use super::stats::{self, Stats};
 use super::{Stop, Trusted, Until};
 use crate::error::{Corruption, OpenError, RecvError, RecvTimeoutError, SystemError, TryRecvError};
@@ -17,8 +17,9 @@ use crate::merge::{self, Merge, Next, Rule};
 use crate::segment::lane_view::{LaneMap, LaneView};
 use crate::segment::seat::{Seat, Side};
 use crate::sync::Ordering;
-use crate::sys::{Errno, process, sem};
-use crate::wait::{self, Backoff, Barrier, Slept, WaitStrategy};
+use crate::sys::Errno;
+use crate::sys::process::{self, NOBODY};
+use crate::wait::{self, Backoff, Barrier, Habit, HangBack, RealClock, Slept, WaitStrategy};
 
 /// What counts as the end of the stream, for [`Receiver::set_end`].
 ///
@@ -75,20 +76,27 @@ pub struct Receiver {
     /// Identity of the process that is seated; 0 = nobody is.
     identity: u64,
     shared: Arc<Shared>,
+    /// `identity` while nothing but that stands in the way of the quick way of [`Receiver::copy_at_once`]; [`NOBODY`] else.
+    ready: u64,
+    /// The same of [`Receiver::copy_merged_at_once`].
+    merging: u64,
     /// The header's notice when the seat was last known to be held in the channel's set.
     notice: u64,
     barrier: Barrier,
     peers: Peers,
+    habit: Habit,
+    /// `None`: latency first.
+    hang_back: Option<HangBack>,
     interrupter: Interrupter,
     end: EndOfStream,
     /// Departures that earlier receivers have reported.
     departed: u64,
     /// Messages handed out in a batch, or lent and forgotten: to be taken back if they are not released.
     lent: bool,
-    batch: Vec<(u32, Found)>,
+    batch: Vec<Lent>,
     /// What an earlier call met and could not report: the next one does.
     late: Option<RecvError>,
-    seats: sem::Values,
+    seats: Seats,
     _not_sync: PhantomData<Cell<()>>,
 }
 
@@ -104,7 +112,31 @@ type Halt = Stop<RecvError>;
 /// How often a bell is looked for on a new set.
 const ATTEMPTS: u32 = 3;
 
+/// Room made for a batch at once; larger ones grow.
+const RESERVED: usize = 1024;
+
+/// Looks of [`Receiver::await_keenly`], without a pause between them: a peer that is about to answer does so within a
+/// fraction of a microsecond, of which a pause would be a good part.
+const KEEN: u32 = 64;
+
 type Current = (u32, Found);
+
+/// A message that was handed out.
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    /// As in [`Found`].
+    payload: u64,
+    length: u64,
+    lane: u32,
+    redelivered: bool,
+}
+
+impl Lent {
+    #[inline(always)]
+    fn new(lane: u32, found: Found) -> Lent {
+        Lent { payload: found.payload, length: found.length, lane, redelivered: found.redelivered }
+    }
+}
 
 impl Receiver {
     /// A receiver without the seat: it takes it at its first use.
@@ -113,16 +145,20 @@ impl Receiver {
         Receiver {
             seated: None,
             identity: 0,
+            ready: NOBODY,
+            merging: NOBODY,
             notice: UNKNOWN,
             barrier: Barrier::REAL,
             peers: Peers::new(shared, PeerSide::Senders),
+            habit: Habit::default(),
+            hang_back: (!shared.options.latency).then(HangBack::new),
             interrupter: Interrupter::new(),
             end: EndOfStream::AllGone,
             departed: 0,
             lent: false,
             batch: Vec::new(),
             late: None,
-            seats: sem::Values::new(),
+            seats: Seats::new(&shared.view),
             shared: Arc::clone(shared),
             _not_sync: PhantomData,
         }
@@ -152,7 +188,7 @@ impl Receiver {
             return Ok(());
         }
         self.seated = None; // in a forked child this leaves the parent's seat alone
-        self.identity = 0;
+        (self.identity, self.ready, self.merging) = (0, NOBODY, NOBODY);
         self.lent = false;
         let shared = &*self.shared;
         if shared.is_removed() {
@@ -167,7 +203,7 @@ impl Receiver {
             header.bell.number.fetch_add(1, Ordering::Relaxed);
         }
         seat.empty_bell();
-        let taken = shared.taken_seats(&mut self.seats).map_err(|loss| shared.lost(loss))?;
+        let taken = shared.taken_seats(&mut self.seats, Doubt::Some).map_err(|loss| shared.lost(loss))?;
         let shape = shared.view.geometry();
         let (stamped, largest) = (shared.view.is_stamped(), shared.view.max_message());
         let mut consumers = Vec::with_capacity(shape.senders() as usize);
@@ -237,7 +273,7 @@ impl Receiver {
     /// ```
     pub fn departures(&mut self) -> u64 {
         let visits = self.peers.visits_now(&self.shared);
-        match self.count_senders() {
+        match self.count_senders(Doubt::Some) {
             Ok(alive) => visits.saturating_sub(alive).saturating_sub(self.departed),
             Err(_) => 0,
         }
@@ -259,6 +295,9 @@ impl Receiver {
     /// ```
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message<'_>, TryRecvError> {
+        if let Some(found) = self.take_at_once() {
+            return Ok(self.guard(0, found));
+        }
         let current = self.next(Until::Now).map_err(Halt::of_try)?;
         Ok(self.lend(current))
     }
@@ -282,7 +321,14 @@ impl Receiver {
     /// ```
     #[inline]
     pub fn recv(&mut self) -> Result<Message<'_>, RecvError> {
-        let current = self.next(Until::Done).map_err(Halt::of_plain)?;
+        if let Some(found) = self.take_at_once() {
+            return Ok(self.guard(0, found));
+        }
+        self.await_keenly(Until::Done);
+        if let Some(found) = self.take_at_once() {
+            return Ok(self.guard(0, found));
+        }
+        let current = self.find(Until::Done).map_err(Halt::of_plain)?;
         Ok(self.lend(current))
     }
 
@@ -347,6 +393,9 @@ impl Receiver {
     /// ```
     #[inline]
     pub fn try_recv_into(&mut self, buffer: &mut [u8]) -> Result<usize, TryRecvError> {
+        if let Some(length) = self.copy_at_once(buffer) {
+            return Ok(length);
+        }
         self.copy_next(buffer, Until::Now).map_err(Halt::of_try)
     }
 
@@ -369,7 +418,10 @@ impl Receiver {
     /// ```
     #[inline]
     pub fn recv_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvError> {
-        self.copy_next(buffer, Until::Done).map_err(Halt::of_plain)
+        if let Some(length) = self.copy_at_once(buffer) {
+            return Ok(length);
+        }
+        self.copy_waiting(buffer)
     }
 
     /// Copies a message into `buffer` and releases it; waits at most `limit`.
@@ -393,6 +445,9 @@ impl Receiver {
         buffer: &mut [u8],
         limit: Duration,
     ) -> Result<usize, RecvTimeoutError> {
+        if let Some(length) = self.copy_at_once(buffer) {
+            return Ok(length);
+        }
         self.copy_next(buffer, Until::timeout(limit)).map_err(Halt::of_timeout)
     }
 
@@ -417,6 +472,9 @@ impl Receiver {
         buffer: &mut [u8],
         deadline: Instant,
     ) -> Result<usize, RecvTimeoutError> {
+        if let Some(length) = self.copy_at_once(buffer) {
+            return Ok(length);
+        }
         self.copy_next(buffer, Until::Deadline(deadline)).map_err(Halt::of_timeout)
     }
 
@@ -630,7 +688,7 @@ impl Receiver {
     /// # }
     /// ```
     pub fn is_connected(&mut self) -> bool {
-        !self.shared.is_removed() && self.count_senders().is_ok_and(|alive| alive > 0)
+        !self.shared.is_removed() && self.count_senders(Doubt::Some).is_ok_and(|alive| alive > 0)
     }
 
     /// Messages that wait. For monitoring: it may grow at any moment, and may be off by what a killed sender was
@@ -760,8 +818,13 @@ impl Receiver {
     }
 
     /// Finds the next message, waiting as long as allowed; it is not taken yet.
-    #[inline]
     fn next(&mut self, until: Until) -> Result<Current, Halt> {
+        self.await_keenly(until);
+        self.find(until)
+    }
+
+    /// [`Receiver::next`] after [`Receiver::await_keenly`].
+    fn find(&mut self, until: Until) -> Result<Current, Halt> {
         if self.identity != process::identity() {
             self.attach().map_err(|error| RecvError::Attach(Box::new(error)))?;
         }
@@ -792,6 +855,21 @@ impl Receiver {
         }
     }
 
+    /// The first looks of a wait for an SPSC channel's next message, with as little as possible between the message and
+    /// its receiver. Nothing is decided here.
+    #[inline]
+    fn await_keenly(&mut self, until: Until) {
+        let Some(Seated { merge, .. }) = &mut self.seated else { return };
+        let may_spin = self.shared.options.wait != WaitStrategy::Sleep && !matches!(until, Until::Now);
+        if !process::is_surely(self.ready) || !may_spin || merge.single().is_published() {
+            return;
+        }
+        if let Some(hang_back) = &mut self.hang_back {
+            hang_back.caught_up(merge.received(), &mut RealClock);
+        }
+        let _ = (0..KEEN).any(|_| merge.single().is_published());
+    }
+
     #[cold]
     fn wait_for_message(&mut self, until: Until) -> Result<Current, Halt> {
         if let Until::Now = until {
@@ -806,9 +884,18 @@ impl Receiver {
             return Err(Stop::Late);
         }
         if self.shared.options.wait != WaitStrategy::Sleep {
-            let mut backoff = Backoff::new();
+            if let Some(hang_back) = &mut self.hang_back
+                && let Some(Seated { merge, .. }) = &self.seated
+                && !merge.is_single()
+            {
+                hang_back.caught_up(merge.received(), &mut RealClock);
+            }
+            let mut backoff = Backoff::new(&mut self.habit);
             while backoff.spin() || self.shared.options.wait == WaitStrategy::Spin {
-                if let Some(current) = self.look()? {
+                if self.may_look()
+                    && let Some(current) = self.look()?
+                {
+                    backoff.found(&mut self.habit);
                     return Ok(current);
                 }
                 if backoff.is_slow() {
@@ -826,6 +913,13 @@ impl Receiver {
                 return Ok(current);
             }
         }
+    }
+
+    /// Whether a look may find something: the shortest question there is, for a waiting SPSC receiver.
+    #[inline(always)]
+    fn may_look(&mut self) -> bool {
+        let Some(Seated { merge, .. }) = &mut self.seated else { return true };
+        !merge.is_single() || merge.single().is_published()
     }
 
     /// Whether there is a reason to stop waiting.
@@ -865,7 +959,12 @@ impl Receiver {
             Slept::Found(found) => return found.map(Some),
             Slept::Woken { rung } => {
                 if !rung {
-                    self.peers.suspect();
+                    let found = self.look();
+                    match found {
+                        Ok(Some(_)) => self.peers.wonder(),
+                        _ => self.peers.suspect(),
+                    }
+                    return Ok(found?);
                 }
             }
             Slept::Limit => self.peers.suspect(),
@@ -880,11 +979,11 @@ impl Receiver {
 
     /// Asks the kernel for the senders. A message that appears meanwhile is returned instead of an end.
     fn ask(&mut self) -> Result<Option<Current>, RecvError> {
-        self.peers.asking(&self.shared);
+        let doubt = self.peers.asking(&self.shared);
         if self.peers.is_segment_due() && self.shared.is_segment_gone() {
             self.shared.find_set()?; // says why
         }
-        let alive = self.count_senders()?;
+        let alive = self.count_senders(doubt)?;
         let gone = self.peers.answer(&self.shared, alive);
         let departed = self.peers.departed(alive);
         let ended = match self.end {
@@ -909,8 +1008,8 @@ impl Receiver {
     }
 
     /// Reads all seats at once; counts the senders'.
-    fn count_senders(&mut self) -> Result<u64, RecvError> {
-        let taken = self.shared.taken_seats(&mut self.seats)?;
+    fn count_senders(&mut self, doubt: Doubt) -> Result<u64, RecvError> {
+        let taken = self.shared.taken_seats(&mut self.seats, doubt)?;
         Ok(taken.iter().map(|word| u64::from(word.count_ones())).sum())
     }
 
@@ -920,17 +1019,31 @@ impl Receiver {
         let (shared, seats) = (&*self.shared, &self.seats);
         merge.retire(&shared.view.header().bitmap, |lane| {
             let side = Side::Sender(lane);
-            seats.get(side.alive()) == 0 && shared.is_taken(side) == Ok(false)
+            !seats.is_taken(lane) && shared.is_taken(side, Doubt::Some) == Ok(false)
         });
     }
 
     /// Takes a message and hands it out.
     fn lend(&mut self, (lane, found): Current) -> Message<'_> {
-        let merge = self.merge();
-        merge.pass(lane, &found);
-        merge.give(lane);
-        self.lent = true;
-        Message { identity: self.identity, receiver: self, lane, found }
+        self.merge().pass(lane, &found);
+        self.guard(lane, found)
+    }
+
+    /// Hands out what was taken.
+    #[inline(always)]
+    fn guard(&mut self, lane: u32, found: Found) -> Message<'_> {
+        self.merge().give(lane);
+        (self.lent, self.ready, self.merging) = (true, NOBODY, NOBODY);
+        Message { identity: self.identity, receiver: self, lent: Lent::new(lane, found) }
+    }
+
+    /// Takes a message of an SPSC channel, if nothing stands in the way. `None`: nothing was done.
+    #[inline(always)]
+    fn take_at_once(&mut self) -> Option<Found> {
+        if !process::is_surely(self.ready) {
+            return None;
+        }
+        self.seated.as_mut()?.merge.single().take_at_once::<false>(|| 0)
     }
 
     /// Takes a message that was copied, and releases it.
@@ -941,23 +1054,41 @@ impl Receiver {
     }
 
     /// Releases everything taken of a lane and wakes its sender if that waits for the room.
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, lane: u32) {
         let merge = &mut self.seated.as_mut().expect("a message comes from a lane").merge;
         if merge.lane(lane).is_lost() {
             self.late = Some(RecvError::Evicted);
+            (self.ready, self.merging) = (NOBODY, NOBODY);
             return;
         }
         let upto = merge.release(lane);
+        if !self.lent && self.late.is_none() {
+            let way = if merge.is_single() { &mut self.ready } else { &mut self.merging };
+            *way = self.identity;
+        }
         self.peers.heard();
+        self.ring(lane, upto);
+    }
+
+    /// Wakes the lane's sender if it sleeps for room up to that position.
+    #[inline(always)]
+    fn ring(&mut self, lane: u32, upto: u64) {
+        let number = &self.map(lane).control().room.number;
+        let real_fences = &self.shared.view.header().bell.real_fences;
+        if wait::is_asleep(number, &self.barrier, real_fences) {
+            self.ring_loudly(lane, upto);
+        }
+    }
+
+    #[cold]
+    fn ring_loudly(&mut self, lane: u32, upto: u64) {
         let rung = self.try_ring(lane, upto);
         if rung.is_err_and(is_gone) {
             self.ring_again(lane, upto);
         }
     }
 
-    /// Wakes the lane's sender if it sleeps for room up to that position.
-    #[inline]
     fn try_ring(&self, lane: u32, upto: u64) -> Result<bool, Errno> {
         let room = &self.map(lane).control().room;
         let real_fences = &self.shared.view.header().bell.real_fences;
@@ -986,25 +1117,80 @@ impl Receiver {
         Ok(())
     }
 
+    /// All of a copying receive of an SPSC channel, if nothing stands in the way. `None`: nothing was done.
+    #[inline(always)]
+    fn copy_at_once(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        if !process::is_surely(self.ready) {
+            return None;
+        }
+        let consumer = self.seated.as_mut()?.merge.single();
+        let length = consumer.receive_at_once::<false>(buffer, || 0)?;
+        let real_fences = &self.shared.view.header().bell.real_fences;
+        if wait::is_asleep(&consumer.lane().control().room.number, &self.barrier, real_fences) {
+            let upto = consumer.released();
+            self.ring_loudly(0, upto);
+        }
+        Some(length)
+    }
+
+    /// The same of an MPSC channel: out of line, since it costs more anyway.
+    #[inline(never)]
+    fn copy_merged_at_once(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        if !process::is_surely(self.merging) {
+            return None;
+        }
+        let header = self.shared.view.header();
+        let merge = &mut self.seated.as_mut()?.merge;
+        let (lane, length) = merge.receive_at_once(&header.bitmap, buffer)?;
+        let consumer = merge.lane(lane);
+        if wait::is_asleep(&consumer.lane().control().room.number, &self.barrier, &header.bell.real_fences) {
+            let upto = consumer.released();
+            self.ring_loudly(lane, upto);
+        }
+        Some(length)
+    }
+
+    #[inline(never)]
+    fn copy_waiting(&mut self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        self.copy_next(buffer, Until::Done).map_err(Halt::of_plain)
+    }
+
+    #[inline(never)]
     fn copy_next(&mut self, buffer: &mut [u8], until: Until) -> Result<usize, Halt> {
-        let (lane, found) = self.next(until)?;
+        if let Some(length) = self.copy_merged_at_once(buffer) {
+            return Ok(length);
+        }
+        self.await_keenly(until);
+        if let Some(length) = self.copy_at_once(buffer) {
+            return Ok(length);
+        }
+        let (lane, found) = self.find(until)?;
+        if let Some(length) = self.copy_at_once(buffer) {
+            return Ok(length);
+        }
         let length = found.length as usize;
         let Some(target) = buffer.get_mut(..length) else {
             return Err(RecvError::TooSmall { needed: length, given: buffer.len() }.into());
         };
-        self.map(lane).get(found.payload, target);
+        self.map(lane).get(found.payload, 0, target);
         self.finish(lane, &found);
         Ok(length)
     }
 
     fn next_vec(&mut self, until: Until) -> Result<Vec<u8>, Halt> {
-        let (lane, found) = self.next(until)?;
         let mut bytes = Vec::new();
+        if let Some(found) = self.take_at_once() {
+            self.map(0).append(found.payload, found.length as usize, &mut bytes);
+            self.release(0);
+            return Ok(bytes);
+        }
+        let (lane, found) = self.next(until)?;
         self.map(lane).append(found.payload, found.length as usize, &mut bytes);
         self.finish(lane, &found);
         Ok(bytes)
     }
 
+    #[inline(always)]
     fn map(&self, lane: u32) -> &LaneMap {
         self.seated.as_ref().expect("a message comes from a lane").merge.lane(lane).lane()
     }
@@ -1012,10 +1198,27 @@ impl Receiver {
     fn fill_batch(&mut self, max: usize, until: Until) -> Result<(), Halt> {
         let mut current = self.next(until)?;
         self.batch.clear();
-        self.lent = true;
+        self.batch.reserve(max.min(RESERVED));
+        (self.lent, self.ready, self.merging) = (true, NOBODY, NOBODY);
         loop {
-            self.batch.push(current);
-            self.merge().pass(current.0, &current.1);
+            self.batch.push(Lent::new(current.0, current.1));
+            let merge = &mut self.seated.as_mut().expect("entered through next()").merge;
+            merge.pass(current.0, &current.1);
+            if merge.is_single() {
+                let consumer = merge.single();
+                while self.batch.len() < max
+                    && let Some(found) = consumer.take_at_once::<false>(|| 0)
+                {
+                    self.batch.push(Lent::new(0, found));
+                }
+            } else {
+                let bitmap = &self.shared.view.header().bitmap;
+                while self.batch.len() < max
+                    && let Some((lane, found)) = merge.take_at_once(bitmap)
+                {
+                    self.batch.push(Lent::new(lane, found));
+                }
+            }
             if self.batch.len() >= max {
                 break;
             }
@@ -1028,26 +1231,36 @@ impl Receiver {
                 }
             }
         }
-        for index in 0..self.batch.len() {
-            let lane = self.batch[index].0;
-            self.merge().give(lane);
+        let merge = &mut self.seated.as_mut().expect("entered through next()").merge;
+        match merge.is_single() {
+            true => merge.give(0),
+            false => self.batch.iter().for_each(|lent| merge.give(lent.lane)),
         }
         Ok(())
     }
 
     fn release_batch(&mut self) {
         self.lent = false;
-        for index in 0..self.batch.len() {
-            let lane = self.batch[index].0;
+        let mut batch = core::mem::take(&mut self.batch);
+        for Lent { lane, .. } in batch.drain(..) {
             if self.merge().lane(lane).is_ahead() {
                 self.release(lane);
+            } else if self.merge().is_single() {
+                break;
             }
         }
-        self.batch.clear();
+        self.batch = batch;
     }
 
     pub(super) fn next_in_place(&mut self, until: Until) -> Result<Message<'_>, Halt> {
-        let current = self.next(until)?;
+        if let Some(found) = self.take_at_once() {
+            return Ok(self.guard(0, found));
+        }
+        self.await_keenly(until);
+        if let Some(found) = self.take_at_once() {
+            return Ok(self.guard(0, found));
+        }
+        let current = self.find(until)?;
         Ok(self.lend(current))
     }
 }
@@ -1107,8 +1320,7 @@ impl fmt::Debug for Receiver {
 #[derive(Debug)]
 pub struct Message<'a> {
     receiver: &'a mut Receiver,
-    lane: u32,
-    found: Found,
+    lent: Lent,
     identity: u64,
 }
 
@@ -1128,8 +1340,7 @@ pub struct Message<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct BatchMessage<'a> {
     receiver: &'a Receiver,
-    lane: u32,
-    found: Found,
+    lent: &'a Lent,
 }
 
 macro_rules! content {
@@ -1145,8 +1356,9 @@ macro_rules! content {
             /// # Ok(())
             /// # }
             /// ```
+            #[inline]
             pub fn len(&self) -> usize {
-                self.found.length as usize
+                self.lent.length as usize
             }
 
             /// Whether the payload has no bytes.
@@ -1160,7 +1372,7 @@ macro_rules! content {
             /// # }
             /// ```
             pub fn is_empty(&self) -> bool {
-                self.found.length == 0
+                self.lent.length == 0
             }
 
             /// Number of the sender's lane. A lane has one sender at a time.
@@ -1178,7 +1390,7 @@ macro_rules! content {
             /// # }
             /// ```
             pub fn lane(&self) -> u32 {
-                self.lane
+                self.lent.lane
             }
 
             /// Whether it was handed out before, and perhaps worked on, by this receiver or one that died.
@@ -1193,7 +1405,7 @@ macro_rules! content {
             /// # }
             /// ```
             pub fn redelivered(&self) -> bool {
-                self.found.redelivered
+                self.lent.redelivered
             }
 
             /// Copies the beginning of the payload, as much as both sides have. Returns how much.
@@ -1208,9 +1420,10 @@ macro_rules! content {
             /// # Ok(())
             /// # }
             /// ```
+            #[inline]
             pub fn copy_to(&self, buffer: &mut [u8]) -> usize {
                 let length = buffer.len().min(self.len());
-                self.receiver.map(self.lane).get(self.found.payload, &mut buffer[..length]);
+                self.receiver.map(self.lent.lane).get(self.lent.payload, 0, &mut buffer[..length]);
                 length
             }
 
@@ -1232,7 +1445,7 @@ macro_rules! content {
             pub fn read_at(&self, offset: usize, buffer: &mut [u8]) {
                 let fits = offset.checked_add(buffer.len()).is_some_and(|end| end <= self.len());
                 assert!(fits, "{} bytes at {offset} of a message of {}", buffer.len(), self.len());
-                self.receiver.map(self.lane).get_at(self.found.payload, offset, buffer);
+                self.receiver.map(self.lent.lane).get_at(self.lent.payload, offset, buffer);
             }
 
             /// The payload as a new vector.
@@ -1265,7 +1478,7 @@ macro_rules! content {
             /// # }
             /// ```
             pub fn append_to(&self, bytes: &mut Vec<u8>) {
-                self.receiver.map(self.lane).append(self.found.payload, self.len(), bytes);
+                self.receiver.map(self.lent.lane).append(self.lent.payload, self.len(), bytes);
             }
         }
     };
@@ -1276,15 +1489,16 @@ content!(BatchMessage);
 
 impl Message<'_> {
     pub(super) fn place(&self) -> (&LaneMap, u64) {
-        (self.receiver.map(self.lane), self.found.payload)
+        (self.receiver.map(self.lent.lane), self.lent.payload)
     }
 }
 
 impl Drop for Message<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.identity == process::identity() {
             self.receiver.lent = false;
-            self.receiver.release(self.lane);
+            self.receiver.release(self.lent.lane);
         }
     }
 }
@@ -1339,7 +1553,7 @@ impl RecvBatch<'_> {
     /// ```
     pub fn iter(&self) -> impl ExactSizeIterator<Item = BatchMessage<'_>> {
         let receiver: &Receiver = self.receiver;
-        receiver.batch.iter().map(move |&(lane, found)| BatchMessage { receiver, lane, found })
+        receiver.batch.iter().map(move |lent| BatchMessage { receiver, lent })
     }
 }
 
@@ -1416,6 +1630,7 @@ impl Iterator for TryIter<'_> {
                     TryRecvError::Failed(RecvError::Disconnected) => {
                         // An end that this iterator cannot tell from empty is still to be reported.
                         self.receiver.late = Some(RecvError::Disconnected);
+                        (self.receiver.ready, self.receiver.merging) = (NOBODY, NOBODY);
                         None
                     }
                     TryRecvError::Failed(error) => Some(Err(error)),

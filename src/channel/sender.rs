@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupter;
 use super::peers::Peers;
-use super::shared::{Loss, PeerSide, Shared, UNKNOWN, is_gone};
+use super::shared::{Doubt, Loss, PeerSide, Shared, UNKNOWN, is_gone};
 use super::stats::{self, Stats};
 use super::{Stop, Trusted, Until};
 use crate::error::{
@@ -20,8 +20,9 @@ use crate::merge;
 use crate::segment::lane_view::{LaneMap, LaneView};
 use crate::segment::seat::{NoSeat, Seat, Side};
 use crate::sync::Ordering;
-use crate::sys::{Errno, process, sem};
-use crate::wait::{self, Backoff, Barrier, Slept, WaitStrategy};
+use crate::sys::process::{self, NOBODY};
+use crate::sys::{Errno, sem};
+use crate::wait::{self, Backoff, Barrier, Habit, Slept, WaitStrategy};
 
 /// The sending end of a channel.
 ///
@@ -49,10 +50,15 @@ pub struct Sender {
     /// Identity of the process that is seated; 0 = nobody is.
     identity: u64,
     shared: Arc<Shared>,
+    /// `identity` while nothing but that stands in the way of the quick way of [`Sender::put_at_once`]; [`NOBODY`] else.
+    ready: u64,
+    /// Largest message, once more.
+    largest: u64,
     /// The header's notice when the seat was last known to be held in the channel's set.
     notice: u64,
     barrier: Barrier,
     peers: Peers,
+    habit: Habit,
     interrupter: Interrupter,
     /// Messages were published by a batch and nobody was rung for them yet.
     owes_ring: bool,
@@ -80,9 +86,12 @@ impl Sender {
         Sender {
             seated: None,
             identity: 0,
+            ready: NOBODY,
+            largest: shared.view.max_message(),
             notice: UNKNOWN,
             barrier: Barrier::REAL,
             peers: Peers::new(shared, PeerSide::Receiver),
+            habit: Habit::default(),
             interrupter: Interrupter::new(),
             owes_ring: false,
             ask_next: false,
@@ -113,7 +122,7 @@ impl Sender {
             return Ok(());
         }
         self.seated = None; // in a forked child this leaves the parent's seat alone
-        self.identity = 0;
+        (self.identity, self.ready) = (0, NOBODY);
         let shared = &*self.shared;
         if shared.is_removed() {
             return Err(shared.lost(Loss::Removed));
@@ -152,9 +161,10 @@ impl Sender {
             }
             self.interrupter.seated(shared.semaphore(side));
             self.identity = seat.identity();
+            self.ready = if self.ask_next { NOBODY } else { self.identity };
             self.notice = notice;
             self.seated = Some(Seated { producer, seat });
-            self.peers.attached(shared.is_taken(Side::Receiver).unwrap_or(false));
+            self.peers.attached(shared.is_taken(Side::Receiver, Doubt::Some).unwrap_or(false));
             return Ok(());
         }
         match refused {
@@ -208,6 +218,10 @@ impl Sender {
     /// ```
     #[inline]
     pub fn try_send<T: AsRef<[u8]>>(&mut self, message: T) -> Result<(), TrySendError<T>> {
+        if self.put_at_once(message.as_ref()) {
+            self.ring();
+            return Ok(());
+        }
         match self.put(message.as_ref(), Until::Now, true) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_try(message)),
@@ -233,6 +247,10 @@ impl Sender {
     /// ```
     #[inline]
     pub fn send<T: AsRef<[u8]>>(&mut self, message: T) -> Result<(), SendError<T>> {
+        if self.put_at_once(message.as_ref()) {
+            self.ring();
+            return Ok(());
+        }
         match self.put(message.as_ref(), Until::Done, true) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_plain(message)),
@@ -260,6 +278,10 @@ impl Sender {
         message: T,
         limit: Duration,
     ) -> Result<(), SendTimeoutError<T>> {
+        if self.put_at_once(message.as_ref()) {
+            self.ring();
+            return Ok(());
+        }
         match self.put(message.as_ref(), Until::timeout(limit), true) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_timeout(message)),
@@ -287,6 +309,10 @@ impl Sender {
         message: T,
         deadline: Instant,
     ) -> Result<(), SendTimeoutError<T>> {
+        if self.put_at_once(message.as_ref()) {
+            self.ring();
+            return Ok(());
+        }
         match self.put(message.as_ref(), Until::Deadline(deadline), true) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_timeout(message)),
@@ -409,7 +435,7 @@ impl Sender {
     /// # }
     /// ```
     pub fn is_connected(&mut self) -> bool {
-        !self.shared.is_removed() && self.shared.is_taken(Side::Receiver).unwrap_or(false)
+        !self.shared.is_removed() && self.shared.is_taken(Side::Receiver, Doubt::Some).unwrap_or(false)
     }
 
     /// Messages of this sender's lane that were not released yet. For monitoring: it may change at any moment, and
@@ -550,8 +576,20 @@ impl Sender {
         Trusted::new(self)
     }
 
-    /// The fast path: room, copy, publish, ring.
-    #[inline]
+    /// All of a send but the ring, if nothing stands in the way. False: nothing was done.
+    #[inline(always)]
+    fn put_at_once(&mut self, bytes: &[u8]) -> bool {
+        if !process::is_surely(self.ready) || bytes.len() as u64 > self.largest {
+            return false;
+        }
+        let header = self.shared.view.header();
+        let Some(Seated { producer, .. }) = &mut self.seated else { return false };
+        self.notice == header.bell.notice.load(Ordering::Relaxed)
+            && producer.send_at_once(bytes, &header.stamps.word)
+    }
+
+    /// Room, copy, publish, ring.
+    #[inline(never)]
     fn put(&mut self, bytes: &[u8], until: Until, ring: bool) -> Result<(), Halt> {
         let reservation = self.room(bytes.len() as u64, until)?;
         let seated = self.seated.as_mut().expect("room was found in its lane");
@@ -572,24 +610,31 @@ impl Sender {
     }
 
     /// Wakes the receiver if it sleeps.
-    #[inline]
+    #[inline(always)]
     fn ring(&mut self) {
-        self.owes_ring = false;
+        let bell = &self.shared.view.header().bell;
+        if wait::is_asleep(&bell.number, &self.barrier, &bell.real_fences) {
+            self.ring_loudly();
+        }
+    }
+
+    #[cold]
+    fn ring_loudly(&mut self) {
         let rung = self.try_ring();
         if rung != Ok(false) {
             self.rung(rung);
         }
     }
 
-    #[inline]
     fn try_ring(&self) -> Result<bool, Errno> {
         let bell = &self.shared.view.header().bell;
         wait::ring(&bell.number, &self.barrier, &bell.real_fences, || true, &self.shared.bell(Side::Receiver))
     }
 
-    #[cold]
     fn rung(&mut self, mut rung: Result<bool, Errno>) {
-        self.ask_next |= !self.shared.view.is_persistent();
+        if !self.shared.view.is_persistent() {
+            (self.ask_next, self.ready) = (true, NOBODY);
+        }
         // The sleeper is on another set by now. If that cannot be found, the next call that waits says why.
         for _ in 0..ATTEMPTS {
             if !rung.is_err_and(is_gone) || self.heed().is_err() {
@@ -628,8 +673,8 @@ impl Sender {
         if length > max {
             return Err(Fault::TooLong { len: length, max }.into());
         }
-        if self.ask_next {
-            self.ask_next = false;
+        if self.ask_next && self.peers.is_overdue() {
+            (self.ask_next, self.ready) = (false, self.identity);
             self.ask()?;
         }
         let seated = self.seated.as_mut().expect("attached above");
@@ -659,6 +704,7 @@ impl Sender {
     #[cold]
     fn wait_for_room(&mut self, length: u64, until: Until) -> Result<Reservation, Halt> {
         if self.owes_ring {
+            self.owes_ring = false;
             self.ring();
         }
         if let Ok(reservation) = self.look(length, Look::Exact)? {
@@ -671,9 +717,10 @@ impl Sender {
             return Err(Stop::Late);
         }
         if self.shared.options.wait != WaitStrategy::Sleep {
-            let mut backoff = Backoff::new();
+            let mut backoff = Backoff::new(&mut self.habit);
             while backoff.spin() || self.shared.options.wait == WaitStrategy::Spin {
                 if let Ok(reservation) = self.look(length, Look::Batched)? {
+                    backoff.found(&mut self.habit);
                     return Ok(reservation);
                 }
                 if backoff.is_slow() {
@@ -736,7 +783,12 @@ impl Sender {
             Slept::Found(found) => return found.map(Some),
             Slept::Woken { rung } => {
                 if !rung {
-                    self.peers.suspect();
+                    let found = self.look(length, Look::Exact);
+                    match found {
+                        Ok(Ok(_)) => self.peers.wonder(),
+                        _ => self.peers.suspect(),
+                    }
+                    return Ok(found?.ok());
                 }
             }
             Slept::Limit => self.peers.suspect(),
@@ -751,11 +803,11 @@ impl Sender {
 
     /// Asks the kernel for the receiver.
     fn ask(&mut self) -> Result<(), Fault> {
-        self.peers.asking(&self.shared);
+        let doubt = self.peers.asking(&self.shared);
         if self.peers.is_segment_due() && self.shared.is_segment_gone() {
             self.shared.find_set()?; // says why
         }
-        let alive = self.shared.is_taken(Side::Receiver)?;
+        let alive = self.shared.is_taken(Side::Receiver, doubt)?;
         if self.peers.answer(&self.shared, alive.into()) && !self.shared.view.is_persistent() {
             self.peers.suspect(); // the next call asks again, and at once
             return Err(Fault::Disconnected);
@@ -1035,6 +1087,10 @@ impl SendBatch<'_> {
     /// ```
     #[inline]
     pub fn try_send<T: AsRef<[u8]>>(&mut self, message: T) -> Result<(), TrySendError<T>> {
+        if self.sender.put_at_once(message.as_ref()) {
+            self.sender.owes_ring = true;
+            return Ok(());
+        }
         match self.sender.put(message.as_ref(), Until::Now, false) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_try(message)),
@@ -1060,6 +1116,10 @@ impl SendBatch<'_> {
     /// ```
     #[inline]
     pub fn send<T: AsRef<[u8]>>(&mut self, message: T) -> Result<(), SendError<T>> {
+        if self.sender.put_at_once(message.as_ref()) {
+            self.sender.owes_ring = true;
+            return Ok(());
+        }
         match self.sender.put(message.as_ref(), Until::Done, false) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_plain(message)),
@@ -1086,6 +1146,10 @@ impl SendBatch<'_> {
         message: T,
         limit: Duration,
     ) -> Result<(), SendTimeoutError<T>> {
+        if self.sender.put_at_once(message.as_ref()) {
+            self.sender.owes_ring = true;
+            return Ok(());
+        }
         match self.sender.put(message.as_ref(), Until::timeout(limit), false) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_timeout(message)),
@@ -1116,6 +1180,10 @@ impl SendBatch<'_> {
         message: T,
         deadline: Instant,
     ) -> Result<(), SendTimeoutError<T>> {
+        if self.sender.put_at_once(message.as_ref()) {
+            self.sender.owes_ring = true;
+            return Ok(());
+        }
         match self.sender.put(message.as_ref(), Until::Deadline(deadline), false) {
             Ok(()) => Ok(()),
             Err(halt) => Err(halt.of_timeout(message)),
@@ -1141,6 +1209,7 @@ impl SendBatch<'_> {
 impl Drop for SendBatch<'_> {
     fn drop(&mut self) {
         if self.sender.owes_ring && self.sender.identity == process::identity() {
+            self.sender.owes_ring = false;
             self.sender.ring();
         }
     }

@@ -48,6 +48,35 @@ pub(crate) struct Shared {
     receivers_here: AtomicUsize,
 }
 
+/// Whether the ids may mean something else by now, because this thread may have left the channel's namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// No: they have just worked. Only an answer that has consequences is looked at twice, because the look at the
+    /// namespace costs ten times what the question does.
+    None,
+    /// Who knows.
+    Some,
+}
+
+/// The senders' seats, as the kernel told last.
+#[derive(Debug)]
+pub(super) struct Seats {
+    values: sem::Values,
+    /// Which were taken, doubts included, at the last answer that is sure to have been the channel's.
+    known: Option<[u64; 4]>,
+}
+
+impl Seats {
+    pub(super) fn new(view: &View) -> Seats {
+        Seats { values: sem::Values::new(view.geometry().semaphores()), known: None }
+    }
+
+    /// Whether the kernel says that a seat is taken.
+    pub(super) fn is_taken(&self, lane: u32) -> bool {
+        self.values.get(Side::Sender(lane).alive()) > 0
+    }
+}
+
 /// Which side a handle waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerSide {
@@ -299,19 +328,29 @@ impl Shared {
         Err(Err(failed("semop")(Errno::EAGAIN)))
     }
 
+    /// Whether this thread has left the channel's namespace, as far as that is to be looked at before the question:
+    /// claims of earlier sets are judged by the segment's id.
+    fn is_astray(&self, doubt: Doubt, set: Set) -> bool {
+        (doubt == Doubt::Some || set.generation > 1) && !same_namespace(self.namespace)
+    }
+
     /// Asks the kernel whether a seat is taken. In doubt counts as taken.
-    pub(super) fn is_taken(&self, side: Side) -> Result<bool, Loss> {
-        if !same_namespace(self.namespace) {
-            return Err(Loss::Evicted);
-        }
+    pub(super) fn is_taken(&self, side: Side, doubt: Doubt) -> Result<bool, Loss> {
         for _ in 0..ATTEMPTS {
             let set = self.set();
+            if self.is_astray(doubt, set) {
+                return Err(Loss::Evicted);
+            }
             // The doubt first: a holder that renews its seat takes it in the new set before the doubt ends.
             if seat::is_in_doubt(&self.view, set, side) {
                 return Ok(true);
             }
             match sem::value(set.id, side.alive()) {
-                Ok(value) => return Ok(value > 0),
+                Ok(value) => {
+                    let sure = doubt == Doubt::Some || value > 0; // else it was not looked at yet
+                    let ours = sure || same_namespace(self.namespace);
+                    return if ours { Ok(value > 0) } else { Err(Loss::Evicted) };
+                }
                 Err(errno) if is_gone(errno) => {
                     self.find_set()?;
                 }
@@ -322,13 +361,13 @@ impl Shared {
     }
 
     /// Asks the kernel which senders' seats are taken, one bit for each. In doubt counts as taken.
-    pub(super) fn taken_seats(&self, values: &mut sem::Values) -> Result<[u64; 4], Loss> {
-        if !same_namespace(self.namespace) {
-            return Err(Loss::Evicted);
-        }
+    pub(super) fn taken_seats(&self, seats: &mut Seats, doubt: Doubt) -> Result<[u64; 4], Loss> {
         let lanes = 0..self.view.geometry().senders();
         for _ in 0..ATTEMPTS {
             let set = self.set();
+            if self.is_astray(doubt, set) {
+                return Err(Loss::Evicted);
+            }
             let mut taken = [0; 4];
             let mut note = |lane: u32| taken[lane as usize / 64] |= 1 << (lane % 64);
             // The doubts first, as in `is_taken`.
@@ -336,9 +375,15 @@ impl Shared {
                 .clone()
                 .filter(|&lane| seat::is_in_doubt(&self.view, set, Side::Sender(lane)))
                 .for_each(&mut note);
-            match values.read(set.id) {
+            match seats.values.read(set.id) {
                 Ok(()) => {
-                    lanes.filter(|&lane| values.get(Side::Sender(lane).alive()) > 0).for_each(note);
+                    lanes.filter(|&lane| seats.is_taken(lane)).for_each(note);
+                    let same = seats.known == Some(taken) && taken != [0; 4];
+                    let sure = doubt == Doubt::Some || same; // else it was not looked at yet
+                    if !sure && !same_namespace(self.namespace) {
+                        return Err(Loss::Evicted);
+                    }
+                    seats.known = Some(taken);
                     return Ok(taken);
                 }
                 Err(errno) if is_gone(errno) => {

@@ -357,7 +357,7 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
     let segment = shm::stat(id).map_err(|errno| OpenError::system(&address, "shmctl(IPC_STAT)", errno))?;
     let (header, shape) = (view.header(), view.geometry());
     let set = own_set(view);
-    let mut seats = sem::Values::new();
+    let mut seats = sem::Values::new(shape.semaphores());
     let known = set.filter(|set| seats.read(set.id).is_ok());
     let seat = |side: Side| {
         let asleep = known.is_some_and(|set| sem::waiting(set.id, side.bell()).is_ok_and(|count| count > 0));

@@ -20,7 +20,9 @@ pub(crate) struct Consumer<L> {
     head: u64,
     /// Everything before it was handed out once.
     given: u64,
-    received: u64,
+    /// Records that end before it need no look at anything but their header: they fit before the end of the lane, no
+    /// damage was met, and `head` needs no store yet.
+    sure: u64,
     /// Messages between `read` and `next`.
     ahead: u64,
     /// Where the damage begins; `u64::MAX` = none was met. What lies before it is good.
@@ -64,7 +66,6 @@ impl<L: LaneView> Consumer<L> {
         let control = lane.control();
         let read = control.consumer.read.load(Ordering::Relaxed);
         let given = control.consumer.given.load(Ordering::Relaxed);
-        let received = control.consumer.received.load(Ordering::Relaxed);
         let impossible = !read.is_multiple_of(8) || read > MAX_POSITION;
         let damage = match control.consumer.corrupt.load(Ordering::Relaxed) {
             _ if impossible => 0,
@@ -85,7 +86,7 @@ impl<L: LaneView> Consumer<L> {
             read,
             head: read,
             given,
-            received,
+            sure: 0,
             ahead: 0,
             damage,
             takeover,
@@ -100,6 +101,77 @@ impl<L: LaneView> Consumer<L> {
     /// Whether everything that was looked at is released, and nothing is published.
     pub(crate) fn is_drained(&mut self) -> bool {
         self.next == self.read && self.peek() == Peek::Empty
+    }
+
+    /// Whether something is published at the next position. Orders nothing.
+    #[inline(always)]
+    pub(crate) fn is_published(&self) -> bool {
+        self.lane.header(self.next).load(Ordering::Relaxed) != 0
+    }
+
+    /// Copies the next message to `buffer` and releases it in one go, if nothing stands in the way: it fits the
+    /// buffer, ends before [`Consumer::sure`], and has a stamp below `bound`, if any, which is asked after its header was seen. `None`: nothing was done. Only
+    /// while nothing is unreleased.
+    #[inline(always)]
+    pub(crate) fn receive_at_once<const STAMPED: bool>(
+        &mut self,
+        buffer: &mut [u8],
+        bound: impl FnOnce() -> u64,
+    ) -> Option<usize> {
+        let at = self.read;
+        let word = self.lane.header(at).load(Ordering::Acquire); // B
+        let length = record::data_length(word);
+        if length > self.largest {
+            return None; // or nothing, or no message
+        }
+        let end = at + record::size(length, STAMPED);
+        let target = buffer.get_mut(..length as usize)?;
+        if end > self.sure || self.is_lost() {
+            return None;
+        }
+        if STAMPED && self.lane.word(at + record::HEADER) >= bound() {
+            return None;
+        }
+        debug_assert!(self.next == at && at < self.damage && STAMPED == self.stamped);
+        self.lane.get(at, record::payload_offset(STAMPED), target);
+        self.next = end;
+        self.read = end;
+        self.note(1);
+        Some(target.len())
+    }
+
+    /// Finds the next message and steps behind it, as [`Consumer::peek`] and [`Consumer::pass`] do, if nothing stands
+    /// in the way: it ends before [`Consumer::sure`], and has a stamp below `bound`, if any, which is asked after its header was seen. `None`: nothing was done.
+    #[inline(always)]
+    pub(crate) fn take_at_once<const STAMPED: bool>(&mut self, bound: impl FnOnce() -> u64) -> Option<Found> {
+        let at = self.next;
+        let word = self.lane.header(at).load(Ordering::Acquire); // B
+        let length = record::data_length(word);
+        if length > self.largest {
+            return None; // or nothing, or no message
+        }
+        let end = at + record::size(length, STAMPED);
+        if end > self.sure {
+            return None;
+        }
+        let stamp = if STAMPED { self.lane.word(at + record::HEADER) } else { 0 };
+        if STAMPED && stamp >= bound() {
+            return None;
+        }
+        debug_assert!(at < self.damage && STAMPED == self.stamped);
+        self.next = end;
+        self.ahead += 1;
+        let payload = at + record::payload_offset(STAMPED);
+        Some(Found { payload, length, stamp, redelivered: at < self.given, end })
+    }
+
+    /// Stores what was released.
+    #[inline(always)]
+    fn note(&self, messages: u64) {
+        let line = &self.lane.control().consumer;
+        // For monitoring only, and nobody else's to write: no copy of our own is needed.
+        line.received.store(line.received.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
+        line.read.store(self.read, Ordering::Release); // C
     }
 
     /// Looks at the next record without taking it.
@@ -154,6 +226,7 @@ impl<L: LaneView> Consumer<L> {
     fn damaged(&mut self) -> Peek {
         if self.next < self.damage {
             self.damage = self.next;
+            self.sure = 0;
             self.lane.control().consumer.corrupt.store(self.next.saturating_add(1), Ordering::Relaxed);
         }
         Peek::Corrupt(self.damage)
@@ -174,7 +247,7 @@ impl<L: LaneView> Consumer<L> {
     }
 
     /// Notes that everything passed is about to be handed out, so that a successor can tell.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give(&mut self) {
         if self.next > self.given {
             self.given = self.next;
@@ -183,29 +256,45 @@ impl<L: LaneView> Consumer<L> {
     }
 
     /// Whether another consumer has taken the lane over: this one must not release any more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_lost(&self) -> bool {
         // In the line that every release writes, so this costs nothing to speak of.
         self.lane.control().consumer.takeovers.load(Ordering::Relaxed) != self.takeover
     }
 
     /// Releases everything passed. Returns the position up to which room is free now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self) -> u64 {
         self.read = self.next;
-        self.received = self.received.wrapping_add(self.ahead);
+        self.note(self.ahead);
         self.ahead = 0;
-        let line = &self.lane.control().consumer;
-        line.received.store(self.received, Ordering::Relaxed);
-        line.read.store(self.read, Ordering::Release); // C
-        if self.read - self.head >= self.capacity / 8 {
-            self.give_back_all();
+        if self.read >= self.sure {
+            self.renew();
         }
         self.read
     }
 
+    /// Gives back what is due, and finds out how far it is sure from here.
+    fn renew(&mut self) {
+        if self.read - self.head >= self.capacity / 8 {
+            self.give_back_all();
+        }
+        let lap = (self.read & !(self.capacity - 1)) + self.capacity;
+        self.sure = if self.damage == u64::MAX { lap.min(self.head + self.capacity / 8) } else { 0 };
+    }
+
+    /// Messages released in this lane, wrapping.
+    pub(crate) fn received(&self) -> u64 {
+        self.lane.control().consumer.received.load(Ordering::Relaxed)
+    }
+
+    /// Position before which everything is released.
+    #[inline(always)]
+    pub(crate) fn released(&self) -> u64 {
+        self.read
+    }
+
     /// Stores `head` if it lags.
-    #[inline]
     pub(crate) fn give_back_all(&mut self) {
         if self.head != self.read {
             self.head = self.read;
@@ -228,7 +317,8 @@ impl<L: LaneView> Consumer<L> {
     pub(crate) fn depth(&self) -> (u64, u64) {
         let producer = &self.lane.control().producer;
         let bytes = producer.tail.load(Ordering::Relaxed).saturating_sub(self.read);
-        let messages = producer.sent.load(Ordering::Relaxed).saturating_sub(self.received);
+        let received = self.lane.control().consumer.received.load(Ordering::Relaxed);
+        let messages = producer.sent.load(Ordering::Relaxed).saturating_sub(received);
         if bytes == 0 { (0, 0) } else { (messages, bytes) }
     }
 }

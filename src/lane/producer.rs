@@ -8,6 +8,10 @@ use crate::sync::{AtomicU64, Ordering};
 /// Most records that a takeover finds behind the shared `tail`.
 const MAX_UNRECORDED: u32 = 1024;
 
+/// So many bytes ahead of the records the producer asks for the cache lines that it will write. They were read by the
+/// consumer last, one lap ago, and without that every store to a new line would wait for it.
+const AHEAD: u64 = 256;
+
 /// The only producer of a lane. Whoever makes one owns the sender's seat.
 #[derive(Debug)]
 pub(crate) struct Producer<L> {
@@ -18,8 +22,9 @@ pub(crate) struct Producer<L> {
     tail: u64,
     /// Everything before it may be overwritten: the last checked value from the consumer.
     head: u64,
-    sent: u64,
-    sent_bytes: u64,
+    /// Records that end before it need no look at anything: they fit before the end of the lane, and into the room
+    /// that is known.
+    sure: u64,
     /// Our number among the lane's producers.
     takeover: u64,
 }
@@ -70,7 +75,6 @@ impl<L: LaneView> Producer<L> {
         let shared_tail = control.producer.tail.load(Ordering::Relaxed);
         let read = control.consumer.read.load(Ordering::Acquire); // D
         let mut sent = control.producer.sent.load(Ordering::Relaxed);
-        let sent_bytes = control.producer.sent_bytes.load(Ordering::Relaxed);
         // The consumer may be past the shared tail by what was published and not recorded.
         let mut tail = shared_tail;
         let damaged = control.consumer.corrupt.load(Ordering::Relaxed) != 0;
@@ -107,7 +111,7 @@ impl<L: LaneView> Producer<L> {
         control.producer.sent.store(sent, Ordering::Relaxed);
         let takeover = control.producer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
         control.producer.takeovers.store(takeover, Ordering::Relaxed);
-        Some(Producer { lane, stamped, capacity, tail, head: read, sent, sent_bytes, takeover })
+        Some(Producer { lane, stamped, capacity, tail, head: read, sure: 0, takeover })
     }
 
     /// The lane.
@@ -116,7 +120,7 @@ impl<L: LaneView> Producer<L> {
     }
 
     /// Whether another producer has taken the lane over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_lost(&self) -> bool {
         // In the line that every commit writes, so this costs nothing to speak of.
         self.lane.control().producer.takeovers.load(Ordering::Relaxed) != self.takeover
@@ -166,12 +170,38 @@ impl<L: LaneView> Producer<L> {
         (end - seen > self.capacity).then(|| Room::Full { until: end - self.capacity })
     }
 
+    /// Sends a message in one go if nothing stands in the way: it ends before [`Producer::sure`]. False: nothing
+    /// was done. The caller has checked its length against the channel's maximum.
+    #[inline(always)]
+    pub(crate) fn send_at_once(&mut self, bytes: &[u8], stamps: &AtomicU64) -> bool {
+        if self.stamped {
+            self.send_quickly::<true>(bytes, stamps)
+        } else {
+            self.send_quickly::<false>(bytes, stamps)
+        }
+    }
+
+    #[inline(always)]
+    fn send_quickly<const STAMPED: bool>(&mut self, bytes: &[u8], stamps: &AtomicU64) -> bool {
+        let (at, length) = (self.tail, bytes.len() as u64);
+        let end = at + record::size(length, STAMPED);
+        if end > self.sure || self.is_lost() {
+            return false;
+        }
+        self.lane.prepare(at + AHEAD, end - at);
+        self.lane.put(at, record::payload_offset(STAMPED), bytes);
+        self.write_record::<STAMPED>(at, end, stamps);
+        self.lane.header(at).store(record::data(length), Ordering::Release); // A
+        self.note(end, length);
+        true
+    }
+
     /// Copies payload bytes into reserved room, `offset` bytes into the payload. The offset is a multiple
     /// of 8 and the bytes end inside the reservation.
     #[inline]
     pub(crate) fn fill(&self, reservation: &Reservation, offset: u64, bytes: &[u8]) {
         debug_assert!(offset + bytes.len() as u64 <= reservation.length);
-        self.lane.put(self.payload(reservation) + offset, bytes);
+        self.lane.put(self.payload(reservation), offset, bytes);
     }
 
     /// Position of the payload.
@@ -190,10 +220,10 @@ impl<L: LaneView> Producer<L> {
         debug_assert!(length <= reservation.length);
         let Reservation { at, .. } = reservation;
         let end = at + record::size(length, self.stamped);
-        self.lane.terminate(end);
         if self.stamped {
-            let stamp = stamps.fetch_add(1, Ordering::AcqRel); // E, pairs with itself and with F in merge
-            self.lane.put_word(at + record::HEADER, stamp);
+            self.write_record::<true>(at, end, stamps);
+        } else {
+            self.write_record::<false>(at, end, stamps);
         }
         let word = record::data(length);
         if at == self.tail {
@@ -204,13 +234,33 @@ impl<L: LaneView> Producer<L> {
             let gap = record::padding(at - self.tail);
             self.lane.header(self.tail).store(gap, Ordering::Release); // A
         }
+        self.note(end, length);
+        // The next one's lines, but for the first, which the consumer may be looking at.
+        self.lane.prepare(end + AHEAD / 4, length);
+        let lap = (end & !(self.capacity - 1)) + self.capacity;
+        self.sure = lap.min(self.head + self.capacity - record::HEADER);
+    }
+
+    /// Writes what a record needs beside its payload and its header.
+    #[inline(always)]
+    fn write_record<const STAMPED: bool>(&self, at: u64, end: u64, stamps: &AtomicU64) {
+        self.lane.terminate(end);
+        if STAMPED {
+            let stamp = stamps.fetch_add(1, Ordering::AcqRel); // E, pairs with itself and with F in merge
+            self.lane.put_word(at + record::HEADER, stamp);
+        }
+    }
+
+    /// Notes a published message.
+    #[inline(always)]
+    fn note(&mut self, end: u64, length: u64) {
         self.tail = end;
-        self.sent = self.sent.wrapping_add(1);
-        self.sent_bytes = self.sent_bytes.wrapping_add(length);
         let line = &self.lane.control().producer;
         line.tail.store(end, Ordering::Relaxed);
-        line.sent.store(self.sent, Ordering::Relaxed);
-        line.sent_bytes.store(self.sent_bytes, Ordering::Relaxed);
+        // For monitoring only, and nobody else's to write: no copy of our own is needed.
+        line.sent.store(line.sent.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        line.sent_bytes
+            .store(line.sent_bytes.load(Ordering::Relaxed).wrapping_add(length), Ordering::Relaxed);
     }
 
     /// Messages and bytes of the lane that are not released yet, as far as the consumer's words can be
@@ -218,7 +268,8 @@ impl<L: LaneView> Producer<L> {
     pub(crate) fn depth(&self) -> (u64, u64) {
         let consumer = &self.lane.control().consumer;
         let bytes = self.tail.saturating_sub(consumer.read.load(Ordering::Relaxed));
-        let messages = self.sent.saturating_sub(consumer.received.load(Ordering::Relaxed));
+        let sent = self.lane.control().producer.sent.load(Ordering::Relaxed);
+        let messages = sent.saturating_sub(consumer.received.load(Ordering::Relaxed));
         if bytes == 0 { (0, 0) } else { (messages, bytes) }
     }
 }

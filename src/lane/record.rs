@@ -48,6 +48,13 @@ pub(super) fn decode(word: u64) -> Header {
     }
 }
 
+/// Length of the message whose header this is; for any other word, more than any message has.
+#[inline(always)]
+pub(super) fn data_length(word: u64) -> u64 {
+    // What is left is below 2^48 only if the rest was equal; and 0 wraps around.
+    word.wrapping_sub(DATA + 1)
+}
+
 /// Bytes from a record's header to its payload.
 #[inline(always)]
 pub(super) fn payload_offset(stamped: bool) -> u64 {
@@ -68,6 +75,7 @@ mod tests {
     fn headers_come_back() {
         for length in [0, 1, 7, 8, 9, 4096, (1 << 47) - 1] {
             assert_eq!(decode(data(length)), Header::Data(length));
+            assert_eq!(data_length(data(length)), length);
             assert_ne!(data(length), 0);
             if length >= 8 {
                 assert_eq!(decode(padding(length)), Header::Padding(length));
@@ -80,6 +88,7 @@ mod tests {
         assert_eq!(decode(0), Header::Nothing);
         for word in [1, DATA, PADDING, u64::MAX, 1 << 63, DATA | 1 << 50 | 1] {
             assert_eq!(decode(word), Header::Invalid, "{word:#x}");
+            assert!(data_length(word) >= LENGTH, "{word:#x}");
         }
     }
 

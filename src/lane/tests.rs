@@ -58,12 +58,18 @@ fn look() -> impl Strategy<Value = Look> {
 enum Step {
     /// Reserve so much, commit at most so much of it.
     Send(Length, Length, Look),
+    /// Send in one go, if that can be had.
+    SendAtOnce(Length),
     /// Reserve and fill, and publish nothing.
     Abort(Length, Look),
     /// Look at the next record and leave it.
     Peek,
     /// Take so many records, and hand them out or not.
     Pass(usize, bool),
+    /// Take so many records as long as that can be had at once.
+    TakeAtOnce(usize),
+    /// Receive so many messages as long as that can be had at once, into room for so many bytes.
+    ReceiveAtOnce(usize, Length),
     Release,
     GiveBack,
     Rewind,
@@ -75,6 +81,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (length(), length(), look()).prop_map(|(room, used, look)| Step::Send(room, used, look)),
+        8 => length().prop_map(Step::SendAtOnce),
+        4 => (1..5usize).prop_map(Step::TakeAtOnce),
+        6 => (1..9usize, length()).prop_map(|(count, room)| Step::ReceiveAtOnce(count, room)),
         1 => (length(), look()).prop_map(|(room, look)| Step::Abort(room, look)),
         1 => Just(Step::Peek),
         5 => (1..5usize, any::<bool>()).prop_map(|(count, given)| Step::Pass(count, given)),
@@ -182,14 +191,70 @@ impl Both {
         let (at, _) = self.place(room);
         let stamp = self.stamps.load(Ordering::Relaxed);
         self.tx.commit(reservation, used, &self.stamps);
-        let (start, end) = (self.tail, at + record::size(used, self.stamped));
         let stamp = if self.stamped { stamp } else { 0 };
+        self.note_sent(bytes, stamp, at + record::size(used, self.stamped));
+    }
+
+    fn send_at_once(&mut self, length: u64) {
+        let bytes = self.bytes(length);
+        let stamp = self.stamps.load(Ordering::Relaxed);
+        let ((at, end), start) = (self.place(length), self.tail);
+        if self.tx.send_at_once(&bytes, &self.stamps) {
+            assert!(
+                at == start && end - self.read <= self.capacity(),
+                "sent {length} where there is no room"
+            );
+            self.note_sent(bytes, if self.stamped { stamp } else { 0 }, end - 8);
+        }
+    }
+
+    fn note_sent(&mut self, bytes: Vec<u8>, stamp: u64, end: u64) {
+        let (start, length) = (self.tail, bytes.len() as u64);
         self.tail = end;
         self.queue.push_back(Sent { bytes, stamp, start, end });
-        self.recent.push_back((start, used));
+        self.recent.push_back((start, length));
         while self.recent.front().is_some_and(|&(start, _)| end + 8 > start + self.capacity()) {
             self.recent.pop_front();
         }
+    }
+
+    /// The bound of stamps lies at the very message now and then, so that it is not to be had.
+    fn bound(&self, stamp: u64) -> u64 {
+        if self.count.is_multiple_of(3) { stamp } else { stamp + 1 }
+    }
+
+    fn take_at_once(&mut self) -> bool {
+        let stamp = self.queue.get(self.passed).map_or(0, |sent| sent.stamp);
+        let bound = self.bound(stamp);
+        let found = match self.stamped {
+            true => self.rx.take_at_once::<true>(|| bound),
+            false => self.rx.take_at_once::<false>(|| panic!("there is no stamp")),
+        };
+        let Some(found) = found else { return false };
+        assert!(!self.stamped || bound > stamp);
+        self.compare(&found);
+        self.passed += 1;
+        true
+    }
+
+    fn receive_at_once(&mut self, room: u64) -> bool {
+        if self.passed > 0 {
+            return false; // only while nothing is unreleased
+        }
+        let stamp = self.queue.front().map_or(0, |sent| sent.stamp);
+        let bound = self.bound(stamp);
+        let mut buffer = vec![0; room as usize];
+        let received = match self.stamped {
+            true => self.rx.receive_at_once::<true>(&mut buffer, || bound),
+            false => self.rx.receive_at_once::<false>(&mut buffer, || panic!("there is no stamp")),
+        };
+        let Some(length) = received else { return false };
+        let sent = self.queue.pop_front().expect("received what was not sent");
+        assert!(!self.stamped || bound > stamp);
+        assert_eq!(buffer[..length], sent.bytes);
+        self.read = sent.end;
+        assert_eq!(self.rx.released(), self.read);
+        true
     }
 
     fn peek(&mut self) -> Option<Found> {
@@ -201,15 +266,20 @@ impl Both {
             }
             Peek::Record(found) => found,
         };
+        self.compare(&found);
+        Some(found)
+    }
+
+    /// Compares what was found with what was sent.
+    fn compare(&self, found: &Found) {
         let sent = &self.queue[self.passed];
         let mut bytes = vec![0; found.length as usize];
-        self.lane.get(found.payload, &mut bytes);
+        self.lane.get(found.payload, 0, &mut bytes);
         assert_eq!(bytes, sent.bytes);
         assert_eq!(found.stamp, sent.stamp);
-        assert_eq!(end(&found), sent.end);
+        assert_eq!(end(found), sent.end);
         assert_eq!(found.payload % 8, 0);
         assert_eq!(found.redelivered, sent.start < self.given);
-        Some(found)
     }
 
     fn release(&mut self) {
@@ -231,6 +301,13 @@ impl Both {
             Step::Send(room, used, look) => {
                 let room = room.within(max);
                 self.send(room, used.within(room), look);
+            }
+            Step::SendAtOnce(length) => self.send_at_once(length.within(max)),
+            Step::TakeAtOnce(count) => {
+                let _ = (0..count).all(|_| self.take_at_once());
+            }
+            Step::ReceiveAtOnce(count, room) => {
+                let _ = (0..count).all(|_| self.receive_at_once(room.within(max)));
             }
             Step::Abort(length, look) => {
                 if let Some(reservation) = self.reserve(length.within(max), look) {
@@ -367,7 +444,7 @@ fn receive_all(lane: &ModelLane) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     while let Peek::Record(found) = rx.peek() {
         let mut bytes = vec![0; found.length as usize];
-        lane.get(found.payload, &mut bytes);
+        lane.get(found.payload, 0, &mut bytes);
         all.push(bytes);
         rx.pass(&found);
     }
@@ -417,7 +494,7 @@ fn a_producer_that_died_between_record_and_padding_has_sent_nothing() {
         both.rx.release();
     }
     both.lane.terminate(64 + 24);
-    both.lane.put(64 + 8, b"sixteen bytes...");
+    both.lane.put(64, 8, b"sixteen bytes...");
     both.lane.header(64).store(record::data(16), Ordering::Relaxed);
     assert_eq!(both.rx.peek(), Peek::Empty);
     let mut tx = Producer::take_over(both.lane.clone(), false).unwrap();
@@ -431,7 +508,7 @@ fn a_producer_that_died_between_record_and_padding_has_sent_nothing() {
     let both = warm(false, &[b"12345678", b"12345678"]);
     both.lane.control().consumer.read.store(48, Ordering::Relaxed);
     both.lane.terminate(64 + 24);
-    both.lane.put(64 + 8, b"sixteen bytes...");
+    both.lane.put(64, 8, b"sixteen bytes...");
     both.lane.header(64).store(record::data(16), Ordering::Relaxed);
     both.lane.header(48).store(record::padding(16), Ordering::Release);
     let tx = Producer::take_over(both.lane.clone(), false).unwrap();
@@ -553,6 +630,33 @@ proptest! {
                         tx.commit(reservation, used, &stamps);
                     }
                 }
+                Step::SendAtOnce(length) => {
+                    if let Some(tx) = &mut tx {
+                        tx.send_at_once(&vec![0xEE; length.within(max) as usize], &stamps);
+                    }
+                }
+                Step::TakeAtOnce(count) => {
+                    for _ in 0..count {
+                        let found = match stamped {
+                            true => rx.take_at_once::<true>(|| u64::MAX),
+                            false => rx.take_at_once::<false>(|| 0),
+                        };
+                        let Some(found) = found else { break };
+                        assert!(!corrupt && found.length <= max);
+                        assert!(found.payload % capacity + found.length <= capacity);
+                    }
+                }
+                Step::ReceiveAtOnce(count, room) => {
+                    let mut buffer = vec![0; room.within(2 * max) as usize];
+                    for _ in 0..if rx.is_ahead() { 0 } else { count } {
+                        let received = match stamped {
+                            true => rx.receive_at_once::<true>(&mut buffer, || u64::MAX),
+                            false => rx.receive_at_once::<false>(&mut buffer, || 0),
+                        };
+                        let Some(length) = received else { break };
+                        assert!(!corrupt && length as u64 <= max);
+                    }
+                }
                 Step::Abort(length, look) => {
                     if let Some(tx) = &mut tx {
                         let _ = tx.reserve(length.within(max), look);
@@ -575,7 +679,7 @@ proptest! {
                                 assert!(found.length <= max);
                                 assert!(found.payload % capacity + found.length <= capacity);
                                 let mut bytes = vec![0; found.length as usize];
-                                lane.get(found.payload, &mut bytes);
+                                lane.get(found.payload, 0, &mut bytes);
                                 rx.pass(&found);
                             }
                         }
@@ -620,9 +724,29 @@ fn each_damage_is_seen_and_stays() {
         assert_eq!(both.rx.peek(), Peek::Corrupt(16), "{what}");
         assert_eq!(both.lane.control().consumer.corrupt.load(Ordering::Relaxed), 17, "{what}");
         both.lane.header(16).store(record::data(0), Ordering::Relaxed);
+        assert_eq!(both.rx.receive_at_once::<false>(&mut [], || 0), None, "{what}");
+        assert_eq!(both.rx.take_at_once::<false>(|| 0), None, "{what}");
         assert_eq!(both.rx.peek(), Peek::Corrupt(16), "{what}");
         let mut successor = Consumer::take_over(both.lane.clone(), false, 16);
         assert_eq!(successor.peek(), Peek::Corrupt(16), "{what}");
+    }
+}
+
+#[test]
+fn the_quick_way_believes_no_more_than_the_other() {
+    // Messages of 24 bytes do not divide an eighth of the lane, so that what is given back lies anywhere.
+    for (messages, length, what) in [(1, 17, "longer than the maximum"), (170, 16, "over the end")] {
+        let mut both = Both::new(4096, false);
+        both.rx = Consumer::take_over(both.lane.clone(), false, 16);
+        for _ in 0..messages {
+            both.send(16, 16, Look::Exact);
+            both.step(Step::Pass(1, true));
+            both.release();
+        }
+        both.lane.header(both.read).store(record::data(length), Ordering::Relaxed);
+        assert_eq!(both.rx.receive_at_once::<false>(&mut [0; 32], || 0), None, "{what}");
+        assert_eq!(both.rx.take_at_once::<false>(|| 0), None, "{what}");
+        assert_eq!(both.rx.peek(), Peek::Corrupt(both.read), "{what}");
     }
 }
 
@@ -649,11 +773,13 @@ fn impossible_positions_are_refused() {
 /// Two that believe to own the same side, as after `unshare`: the older one notices and stops.
 #[test]
 fn who_was_taken_over_stops() {
-    let mut both = warm(false, &[b"12345678", b"12345678"]);
+    let mut both = warm(false, &[b"", b""]);
     let mut successor = Producer::take_over(both.lane.clone(), false).expect("an honest lane");
     assert!(both.tx.is_lost() && matches!(both.tx.reserve(8, Look::Batched), Room::Lost));
     assert!(matches!(successor.reserve(8, Look::Batched), Room::Ready(_)));
+    assert!(!both.tx.send_at_once(&[], &both.stamps));
     assert!(!both.rx.is_lost());
     let next = Consumer::take_over(both.lane.clone(), false, 16);
     assert!(both.rx.is_lost() && !next.is_lost());
+    assert_eq!(both.rx.receive_at_once::<false>(&mut [], || 0), None);
 }

@@ -12,6 +12,7 @@ struct Scene {
     stamps: AtomicU64,
     bitmap: Bitmap,
     merge: Merge<ModelLane>,
+    turn: u32,
 }
 
 impl Scene {
@@ -22,7 +23,7 @@ impl Scene {
         let senders = lanes.iter().map(|lane| Producer::take_over(lane.clone(), stamped).unwrap()).collect();
         let consumers = lanes.iter().map(|lane| Consumer::take_over(lane.clone(), stamped, 64)).collect();
         let merge = Merge::new(consumers, rule);
-        Scene { lanes, senders, stamps: AtomicU64::new(0), bitmap: Bitmap::default(), merge }
+        Scene { lanes, senders, stamps: AtomicU64::new(0), bitmap: Bitmap::default(), merge, turn: 0 }
     }
 
     fn shown(count: usize, rule: Rule) -> Scene {
@@ -44,10 +45,32 @@ impl Scene {
 
     /// Takes and releases the next message: its lane and number.
     fn receive(&mut self) -> Option<(u32, u64)> {
+        self.turn += 1;
+        let mut buffer = [0; 8];
+        // One of the three ways, in a fixed order that is no multiple of anything.
+        match self.turn * 7 % 5 {
+            0 | 1 => {
+                if let Some((lane, 8)) = self.merge.receive_at_once(&self.bitmap, &mut buffer) {
+                    return Some((lane, u64::from_le_bytes(buffer)));
+                }
+            }
+            2 => {
+                // Too small a room changes nothing.
+                assert_eq!(self.merge.receive_at_once(&self.bitmap, &mut buffer[..7]), None);
+            }
+            3 => {
+                if let Some((lane, found)) = self.merge.take_at_once(&self.bitmap) {
+                    self.lanes[lane as usize].get(found.payload, 0, &mut buffer);
+                    self.merge.release(lane);
+                    return Some((lane, u64::from_le_bytes(buffer)));
+                }
+            }
+            _ => {}
+        }
         match self.next() {
             Next::Record(lane, found) => {
                 let mut number = [0; 8];
-                self.lanes[lane as usize].get(found.payload, &mut number);
+                self.lanes[lane as usize].get(found.payload, 0, &mut number);
                 self.merge.pass(lane, &found);
                 self.merge.release(lane);
                 Some((lane, u64::from_le_bytes(number)))
@@ -175,6 +198,34 @@ fn what_was_not_released_comes_again_in_order() {
             all.sort(); // its order across lanes is free
         }
         assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
+fn a_new_lane_ends_the_run_of_the_only_one() {
+    let mut scene = Scene::new(2, Rule::Total);
+    show(&scene.bitmap, 0);
+    scene.send(0, 0);
+    assert_eq!(scene.receive(), Some((0, 0)));
+    show(&scene.bitmap, 1);
+    scene.send(1, 1);
+    scene.send(0, 2);
+    assert_eq!(scene.merge.receive_at_once(&scene.bitmap, &mut [0; 8]), None);
+    assert_eq!(scene.merge.take_at_once(&scene.bitmap), None);
+    assert_eq!(scene.drain(), [1, 2]);
+}
+
+#[test]
+fn what_was_looked_at_comes_once() {
+    for rule in [Rule::Total, Rule::PerSender] {
+        let mut scene = Scene::shown(2, rule);
+        (0..3).for_each(|number| scene.send(0, number));
+        assert_eq!(scene.receive(), Some((0, 0)));
+        assert!(matches!(scene.next(), Next::Record(0, _)));
+        // As after a buffer that was too small.
+        assert_eq!(scene.merge.receive_at_once(&scene.bitmap, &mut [0; 8]), None);
+        assert_eq!(scene.merge.take_at_once(&scene.bitmap), None);
+        assert_eq!(scene.drain(), [1, 2], "{rule:?}");
     }
 }
 

@@ -1,37 +1,94 @@
 //! The one routine that moves payload bytes into and out of memory that other processes may write.
 //!
 //! The rules of the language know no race with another process; what is defined is an atomic access, and
-//! code that the compiler cannot look into. So small payloads go word by word through relaxed atomics (the
-//! shared side is always 8-byte aligned and padded to 8), and large ones through one `rep movsb`, which the
-//! compiler sees as a black box. A peer that writes at the same time makes the bytes wrong, never the
-//! program.
+//! code that the compiler cannot look into. So on x86-64 every access to the shared side is an instruction that
+//! the compiler takes for a black box (but one word): two overlapping words or blocks, a loop over blocks
+//! of 32 or 64 bytes, or one `rep movsb`, by length and processor.
+//! Other processors go word by word through relaxed atomics (the shared side is always 8-byte aligned and padded
+//! to 8). A peer that writes at the same time makes the bytes wrong, never the program.
 
 #![allow(unsafe_code)] // raw shared memory: here and nowhere else are its payload bytes touched
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// From this many bytes on, `rep movsb` is used where the processor has it.
-const LARGE: usize = 1024;
+/// Bytes of a word.
+const WORD: usize = 8;
 
-/// Copies `source` to `shared` and fills the last word with zeros.
+/// Copies `source` to `shared`. Up to 7 bytes behind it, up to a whole word, are left alone or zeroed.
 ///
 /// # Safety
 /// `shared` is 8-byte aligned and `source.len()` rounded up to 8 bytes from there are mapped writable for
 /// the whole call.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn copy_in(shared: *mut u8, source: &[u8]) {
+    if let Ok(&word) = <&[u8; WORD]>::try_from(source) {
+        // SAFETY: aligned and mapped by the caller's duty; all accesses are atomic or opaque.
+        unsafe { AtomicU64::from_ptr(shared.cast()) }.store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if source.len() > WORD {
+        // SAFETY: both sides are that long: `source` by its type, `shared` by the caller's duty.
+        unsafe { opaque::copy(source.as_ptr(), shared, source.len()) };
+        return;
+    }
+    // SAFETY: the caller's duty is the same.
+    unsafe { words_in(shared, source) };
+}
+
+/// Copies `length` bytes from `shared` to `private`, which may be uninitialised.
+///
+/// # Safety
+/// `shared` is 8-byte aligned and `length` rounded up to 8 bytes from there are mapped for the whole call;
+/// `private` is valid for writes of `length` bytes and nobody else's.
+#[inline(always)]
+pub(super) unsafe fn copy_out(shared: *const u8, private: *mut u8, length: usize) {
+    if length == WORD {
+        // SAFETY: aligned and mapped by the caller's duty; it is only read.
+        let word = unsafe { AtomicU64::from_ptr(shared.cast_mut().cast()) }.load(Ordering::Relaxed);
+        // SAFETY: valid for a write of 8 bytes by the caller's duty; alignment is not needed.
+        unsafe { private.cast::<u64>().write_unaligned(word) };
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if length > WORD {
+        // SAFETY: both sides are that long by the caller's duty.
+        unsafe { opaque::copy(shared, private, length) };
+        return;
+    }
+    // SAFETY: the caller's duty is the same.
+    unsafe { words_out(shared, private, length) };
+}
+
+/// Asks for the cache line of a word, to write it soon. A hint: nothing happens otherwise.
+#[inline(always)]
+pub(super) fn prepare_to_write(word: &AtomicU64) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that reads and writes nothing, whatever the address; without the feature it does nothing.
+    unsafe {
+        core::arch::asm!(
+            "prefetchw [{word}]",
+            word = in(reg) word.as_ptr().addr(),
+            options(nostack, preserves_flags, nomem)
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
+}
+
+/// [`copy_in`], word by word.
+///
+/// # Safety
+/// As [`copy_in`].
+#[inline(never)]
+unsafe fn words_in(shared: *mut u8, source: &[u8]) {
     let whole = source.len() & !7;
-    if cfg!(target_arch = "x86_64") && whole >= LARGE {
-        // SAFETY: both sides are `whole` bytes long: `source` by its type, `shared` by the caller's duty.
-        unsafe { move_bytes(source.as_ptr(), shared, whole) };
-    } else {
-        for (index, chunk) in source[..whole].chunks_exact(8).enumerate() {
-            let word = u64::from_ne_bytes(chunk.try_into().expect("chunks of 8"));
-            // SAFETY: index < whole / 8, inside the caller's range.
-            let place = unsafe { shared.add(8 * index) };
-            // SAFETY: aligned and mapped by the caller's duty; all accesses are atomic or opaque.
-            unsafe { AtomicU64::from_ptr(place.cast()) }.store(word, Ordering::Relaxed);
-        }
+    for (index, chunk) in source[..whole].chunks_exact(8).enumerate() {
+        let word = u64::from_ne_bytes(chunk.try_into().expect("chunks of 8"));
+        // SAFETY: index < whole / 8, inside the caller's range.
+        let place = unsafe { shared.add(8 * index) };
+        // SAFETY: aligned and mapped by the caller's duty; all accesses are atomic or opaque.
+        unsafe { AtomicU64::from_ptr(place.cast()) }.store(word, Ordering::Relaxed);
     }
     let rest = &source[whole..];
     if !rest.is_empty() {
@@ -44,28 +101,22 @@ pub(super) unsafe fn copy_in(shared: *mut u8, source: &[u8]) {
     }
 }
 
-/// Copies `length` bytes from `shared` to `private`, which may be uninitialised.
+/// [`copy_out`], word by word.
 ///
 /// # Safety
-/// `shared` is 8-byte aligned and `length` rounded up to 8 bytes from there are mapped for the whole call;
-/// `private` is valid for writes of `length` bytes and nobody else's.
-#[inline]
-pub(super) unsafe fn copy_out(shared: *const u8, private: *mut u8, length: usize) {
+/// As [`copy_out`].
+#[inline(never)]
+unsafe fn words_out(shared: *const u8, private: *mut u8, length: usize) {
     let whole = length & !7;
-    if cfg!(target_arch = "x86_64") && whole >= LARGE {
-        // SAFETY: both sides are at least `whole` bytes long by the caller's duty.
-        unsafe { move_bytes(shared, private, whole) };
-    } else {
-        for index in 0..whole / 8 {
-            // SAFETY: inside the caller's range.
-            let place = unsafe { shared.add(8 * index) };
-            // SAFETY: aligned and mapped by the caller's duty; it is only read.
-            let word = unsafe { AtomicU64::from_ptr(place.cast_mut().cast()) }.load(Ordering::Relaxed);
-            // SAFETY: inside the caller's range of `private`.
-            let target = unsafe { private.add(8 * index) };
-            // SAFETY: valid for a write of 8 bytes by the caller's duty; alignment is not needed.
-            unsafe { target.cast::<u64>().write_unaligned(word) };
-        }
+    for index in 0..whole / 8 {
+        // SAFETY: inside the caller's range.
+        let place = unsafe { shared.add(8 * index) };
+        // SAFETY: aligned and mapped by the caller's duty; it is only read.
+        let word = unsafe { AtomicU64::from_ptr(place.cast_mut().cast()) }.load(Ordering::Relaxed);
+        // SAFETY: inside the caller's range of `private`.
+        let target = unsafe { private.add(8 * index) };
+        // SAFETY: valid for a write of 8 bytes by the caller's duty; alignment is not needed.
+        unsafe { target.cast::<u64>().write_unaligned(word) };
     }
     if length > whole {
         // SAFETY: whole is below the rounded-up length, inside the caller's range.
@@ -80,29 +131,172 @@ pub(super) unsafe fn copy_out(shared: *const u8, private: *mut u8, length: usize
     }
 }
 
-/// Moves bytes by one instruction that the compiler cannot look into.
-///
-/// # Safety
-/// `from` is mapped readable and `to` writable for `length` bytes; they do not overlap.
+/// Copies by instructions that the compiler cannot look into.
 #[cfg(target_arch = "x86_64")]
-#[inline]
-unsafe fn move_bytes(from: *const u8, to: *mut u8, length: usize) {
-    // SAFETY: the ranges are valid by the caller's duty; the direction flag is clear by the ABI.
-    unsafe {
-        core::arch::asm!(
-            "rep movsb",
-            inout("rcx") length => _,
-            inout("rsi") from => _,
-            inout("rdi") to => _,
-            options(nostack, preserves_flags)
-        );
-    }
-}
+mod opaque {
+    use core::arch::asm;
 
-/// Never called: other processors take the word loop for every length.
-#[cfg(not(target_arch = "x86_64"))]
-unsafe fn move_bytes(_: *const u8, _: *mut u8, _: usize) {
-    unreachable!("the word loop serves every length here")
+    /// Up to so many bytes go as two words that may overlap.
+    const WORDS: usize = 16;
+
+    /// From so many bytes on, `rep movsb` is used where there is nothing better.
+    const LARGE: usize = 4096;
+
+    /// Copies at least 8 bytes.
+    ///
+    /// # Safety
+    /// `from` is mapped readable and `to` writable for `length` bytes; they do not overlap.
+    #[inline(always)]
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
+        if length <= WORDS {
+            // SAFETY: two words that begin and end where the ranges do: inside them, as `length` is at least 8.
+            unsafe {
+                asm!(
+                    "mov {first}, [{from}]",
+                    "mov {last}, [{from} + {length} - 8]",
+                    "mov [{to}], {first}",
+                    "mov [{to} + {length} - 8], {last}",
+                    first = out(reg) _,
+                    last = out(reg) _,
+                    from = in(reg) from,
+                    to = in(reg) to,
+                    length = in(reg) length,
+                    options(nostack, preserves_flags)
+                );
+            }
+        } else if length < 32 {
+            // SAFETY: as above, with blocks of 16, as `length` is at least 16.
+            unsafe {
+                asm!(
+                    "movups {first}, [{from}]",
+                    "movups {last}, [{from} + {length} - 16]",
+                    "movups [{to}], {first}",
+                    "movups [{to} + {length} - 16], {last}",
+                    first = out(xmm_reg) _,
+                    last = out(xmm_reg) _,
+                    from = in(reg) from,
+                    to = in(reg) to,
+                    length = in(reg) length,
+                    options(nostack, preserves_flags)
+                );
+            }
+        } else if length <= 64 {
+            // SAFETY: as above, with two blocks from each end, as `length` is at least 32.
+            unsafe {
+                asm!(
+                    "movups {a}, [{from}]",
+                    "movups {b}, [{from} + 16]",
+                    "movups {c}, [{from} + {length} - 32]",
+                    "movups {d}, [{from} + {length} - 16]",
+                    "movups [{to}], {a}",
+                    "movups [{to} + 16], {b}",
+                    "movups [{to} + {length} - 32], {c}",
+                    "movups [{to} + {length} - 16], {d}",
+                    a = out(xmm_reg) _,
+                    b = out(xmm_reg) _,
+                    c = out(xmm_reg) _,
+                    d = out(xmm_reg) _,
+                    from = in(reg) from,
+                    to = in(reg) to,
+                    length = in(reg) length,
+                    options(nostack, preserves_flags)
+                );
+            }
+        } else {
+            // SAFETY: the caller's duty is the same.
+            unsafe { copy_blocks(from, to, length) };
+        }
+    }
+
+    /// [`copy`], from 64 bytes on.
+    ///
+    /// # Safety
+    /// As [`copy`].
+    #[inline(never)]
+    unsafe fn copy_blocks(from: *const u8, to: *mut u8, length: usize) {
+        if std::is_x86_feature_detected!("avx") {
+            // SAFETY: the processor has the instructions; the caller's duty is the same.
+            unsafe { copy_wide_blocks(from, to, length) };
+        } else if length < LARGE {
+            // SAFETY: blocks of 32 from the beginning as long as they begin before the last 32 bytes do, then those.
+            unsafe {
+                asm!(
+                    "2:",
+                    "movups {a}, [{from} + {at}]",
+                    "movups {b}, [{from} + {at} + 16]",
+                    "movups [{to} + {at}], {a}",
+                    "movups [{to} + {at} + 16], {b}",
+                    "add {at}, 32",
+                    "cmp {at}, {last}",
+                    "jb 2b",
+                    "movups {a}, [{from} + {last}]",
+                    "movups {b}, [{from} + {last} + 16]",
+                    "movups [{to} + {last}], {a}",
+                    "movups [{to} + {last} + 16], {b}",
+                    a = out(xmm_reg) _,
+                    b = out(xmm_reg) _,
+                    at = inout(reg) 0usize => _,
+                    last = in(reg) length - 32,
+                    from = in(reg) from,
+                    to = in(reg) to,
+                    options(nostack)
+                );
+            }
+        } else {
+            // SAFETY: the ranges are valid by the caller's duty; the direction flag is clear by the ABI.
+            unsafe {
+                asm!(
+                    "rep movsb",
+                    inout("rcx") length => _,
+                    inout("rsi") from => _,
+                    inout("rdi") to => _,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    }
+
+    /// [`copy_blocks`] where the processor has AVX.
+    ///
+    /// # Safety
+    /// As [`copy`]; and the processor has AVX.
+    #[inline]
+    #[target_feature(enable = "avx")]
+    unsafe fn copy_wide_blocks(from: *const u8, to: *mut u8, length: usize) {
+        // The first 32 bytes; then blocks of 64 from the first multiple of 32 in the target on, as long as they begin
+        // before the last 64 bytes do; then those.
+        let aligned = 32 - (to.addr() & 31);
+        // SAFETY: all that lies inside the ranges, as `length` is at least 64 and `aligned` at most 32.
+        unsafe {
+            asm!(
+                "vmovdqu {a}, [{from}]",
+                "vmovdqu [{to}], {a}",
+                "cmp {at}, {last}",
+                "jae 3f",
+                "2:",
+                "vmovdqu {a}, [{from} + {at}]",
+                "vmovdqu {b}, [{from} + {at} + 32]",
+                "vmovdqu [{to} + {at}], {a}",
+                "vmovdqu [{to} + {at} + 32], {b}",
+                "add {at}, 64",
+                "cmp {at}, {last}",
+                "jb 2b",
+                "3:",
+                "vmovdqu {a}, [{from} + {last}]",
+                "vmovdqu {b}, [{from} + {last} + 32]",
+                "vmovdqu [{to} + {last}], {a}",
+                "vmovdqu [{to} + {last} + 32], {b}",
+                "vzeroupper",
+                a = out(ymm_reg) _,
+                b = out(ymm_reg) _,
+                at = inout(reg) aligned => _,
+                last = in(reg) length - 64,
+                from = in(reg) from,
+                to = in(reg) to,
+                options(nostack)
+            );
+        }
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +319,21 @@ mod tests {
                 assert_eq!(&back[shift..shift + length], piece);
                 assert!(back[..shift].iter().chain(&back[shift + length..]).all(|&byte| byte == 0xAA));
             }
+        }
+    }
+
+    #[test]
+    fn words_do_the_same() {
+        let source: Vec<u8> = (0..100u8).map(|n| n.wrapping_mul(7)).collect();
+        let shared: Vec<AtomicU64> = (0..13).map(|_| AtomicU64::new(u64::MAX)).collect();
+        let place = shared.as_ptr().cast::<u8>().cast_mut();
+        for length in 0..=100 {
+            // SAFETY: `shared` has 104 bytes, aligned; only this thread uses it.
+            unsafe { words_in(place, &source[..length]) };
+            let mut back = vec![0xAA; length];
+            // SAFETY: as above; `back` is that long.
+            unsafe { words_out(place, back.as_mut_ptr(), length) };
+            assert_eq!(back, source[..length]);
         }
     }
 }

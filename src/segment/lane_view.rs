@@ -19,16 +19,18 @@ pub(crate) trait LaneView {
     fn control(&self) -> &LaneControl;
     /// The word at the (masked) `position`, as a record header.
     fn header(&self, position: u64) -> &AtomicU64;
+    /// Hints that `length` bytes from the (masked) `position` on will be written soon.
+    fn prepare(&self, position: u64, length: u64);
     /// Stores the terminator at `position`, which only the producer can see yet.
     fn terminate(&self, position: u64);
     /// Stores a word that belongs to a record which is not published yet.
     fn put_word(&self, position: u64, word: u64);
     /// Loads a word of a published record.
     fn word(&self, position: u64) -> u64;
-    /// Copies payload bytes in at `position`; the range does not wrap.
-    fn put(&self, position: u64, bytes: &[u8]);
-    /// Copies payload bytes out; the range does not wrap.
-    fn get(&self, position: u64, bytes: &mut [u8]);
+    /// Copies payload bytes in, `skip` bytes behind `position`; the range does not wrap.
+    fn put(&self, position: u64, skip: u64, bytes: &[u8]);
+    /// Copies payload bytes out, `skip` bytes behind `position`; the range does not wrap.
+    fn get(&self, position: u64, skip: u64, bytes: &mut [u8]);
 }
 
 #[cfg(not(loom))]
@@ -43,12 +45,20 @@ mod mapped {
     use core::ptr::NonNull;
     use std::sync::Arc;
 
+    /// Bytes of a cache line.
+    const LINE: u64 = 64;
+
+    /// Lines asked for at a time.
+    const LINES: u64 = 16;
+
     /// A lane inside a mapped segment. Keeps the segment mapped.
     #[derive(Clone, Debug)]
     pub(crate) struct LaneMap {
         control: NonNull<LaneControl>,
         data: NonNull<u8>,
         capacity: u64,
+        /// Makes an offset of a position: inside the lane, and a multiple of 8.
+        mask: u64,
         /// Last, because the addresses above are good as long as it lives.
         region: Arc<Region>,
     }
@@ -57,6 +67,12 @@ mod mapped {
     unsafe impl Send for LaneMap {}
     // SAFETY: as above.
     unsafe impl Sync for LaneMap {}
+
+    #[cold]
+    #[inline(never)]
+    fn outside(length: usize, offset: u64, capacity: u64) -> ! {
+        panic!("a payload of {length} bytes at {offset} of a lane of {capacity}");
+    }
 
     impl LaneMap {
         /// Lane `lane` of a channel of shape `geometry`.
@@ -69,19 +85,19 @@ mod mapped {
                 control: NonNull::from(region.at::<LaneControl>(geometry.control(lane))),
                 data: region.bytes(geometry.data(lane), capacity),
                 capacity,
+                mask: (capacity - 1) & !7,
                 region: Arc::clone(region),
             }
         }
 
-        /// Address of `length` payload bytes at `position`.
-        #[inline]
-        fn payload(&self, position: u64, length: usize) -> NonNull<u8> {
-            let offset = position & (self.capacity - 1);
-            assert!(
-                length as u64 <= self.capacity - offset && offset.is_multiple_of(8),
-                "a payload of {length} bytes at {offset} of a lane of {}",
-                self.capacity
-            );
+        /// Address of `length` payload bytes `skip` bytes (a multiple of 8) behind `position`.
+        #[inline(always)]
+        fn payload(&self, position: u64, skip: u64, length: usize) -> NonNull<u8> {
+            debug_assert!(skip.is_multiple_of(8));
+            let offset = (position & self.mask) + skip;
+            if offset + length as u64 > self.capacity {
+                outside(length, offset, self.capacity);
+            }
             // SAFETY: offset + length lies inside the lane, which `new` found inside the mapping.
             unsafe { self.data.add(offset as usize) }
         }
@@ -92,7 +108,7 @@ mod mapped {
         /// Nobody writes these bytes while the slice lives: the record is published and not released, and
         /// the user has promised that all peers keep to the protocol.
         pub(crate) unsafe fn slice(&self, position: u64, length: usize) -> &[u8] {
-            let place = self.payload(position, length);
+            let place = self.payload(position, 0, length);
             // SAFETY: inside the mapping (`payload`), initialised (the kernel gives zeros), not written by
             // the caller's duty, alive as long as the region that `self` holds.
             unsafe { core::slice::from_raw_parts(place.as_ptr(), length) }
@@ -106,14 +122,14 @@ mod mapped {
         /// protocol. The caller makes at most one such slice at a time.
         #[expect(clippy::mut_from_ref, reason = "exclusive by the caller's duty, not by the type")]
         pub(crate) unsafe fn slice_mut(&self, position: u64, length: usize) -> &mut [u8] {
-            let place = self.payload(position, length);
+            let place = self.payload(position, 0, length);
             // SAFETY: inside the mapping (`payload`), initialised, exclusive by the caller's duty.
             unsafe { core::slice::from_raw_parts_mut(place.as_ptr(), length) }
         }
 
         /// Appends payload bytes to a vector without clearing its room first.
         pub(crate) fn append(&self, position: u64, length: usize, to: &mut Vec<u8>) {
-            let place = self.payload(position, length);
+            let place = self.payload(position, 0, length);
             to.reserve(length);
             let spare = to.spare_capacity_mut().as_mut_ptr().cast();
             // SAFETY: the shared range was checked by `payload` (and a record's room is a multiple of 8);
@@ -132,7 +148,7 @@ mod mapped {
             at += head.len() as u64;
             let (whole, tail) = rest.split_at(rest.len() & !7);
             if !whole.is_empty() {
-                self.put(at, whole);
+                self.put(at, 0, whole);
             }
             self.put_part(at + whole.len() as u64, tail);
         }
@@ -157,7 +173,15 @@ mod mapped {
                 head.copy_from_slice(&self.word(at).to_ne_bytes()[start..start + head.len()]);
             }
             if !rest.is_empty() {
-                self.get(at + head.len() as u64, rest);
+                self.get(at + head.len() as u64, 0, rest);
+            }
+        }
+
+        /// The other lines, and no more than the processor can have on the way at a time.
+        #[inline(never)]
+        fn prepare_more(&self, position: u64, length: u64) {
+            for line in 1..(length / LINE).min(LINES) {
+                copy::prepare_to_write(self.header(position + line * LINE));
             }
         }
 
@@ -181,11 +205,19 @@ mod mapped {
 
         #[inline(always)]
         fn header(&self, position: u64) -> &AtomicU64 {
-            let offset = position & (self.capacity - 1) & !7;
+            let offset = position & self.mask;
             // SAFETY: the mask keeps the word inside the lane, which `new` found inside the mapping.
             let place = unsafe { self.data.add(offset as usize) };
             // SAFETY: aligned by the mask, mapped, and only ever accessed atomically.
             unsafe { AtomicU64::from_ptr(place.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn prepare(&self, position: u64, length: u64) {
+            copy::prepare_to_write(self.header(position));
+            if length >= 2 * LINE {
+                self.prepare_more(position, length);
+            }
         }
 
         #[inline(always)]
@@ -203,17 +235,17 @@ mod mapped {
             self.header(position).load(Ordering::Relaxed)
         }
 
-        #[inline]
-        fn put(&self, position: u64, bytes: &[u8]) {
-            let place = self.payload(position, bytes.len());
+        #[inline(always)]
+        fn put(&self, position: u64, skip: u64, bytes: &[u8]) {
+            let place = self.payload(position, skip, bytes.len());
             // SAFETY: `payload` checked the range and its alignment; the lane's size is a multiple of 8, so
             // rounding the length up stays inside.
             unsafe { copy::copy_in(place.as_ptr(), bytes) };
         }
 
-        #[inline]
-        fn get(&self, position: u64, bytes: &mut [u8]) {
-            let place = self.payload(position, bytes.len());
+        #[inline(always)]
+        fn get(&self, position: u64, skip: u64, bytes: &mut [u8]) {
+            let place = self.payload(position, skip, bytes.len());
             // SAFETY: the shared side as in `put`; `bytes` is exclusive and as long as it says.
             unsafe { copy::copy_out(place.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
         }
@@ -301,6 +333,8 @@ mod model {
             &self.shared.words[self.index(position)]
         }
 
+        fn prepare(&self, _: u64, _: u64) {}
+
         fn terminate(&self, position: u64) {
             self.put_word(position, 0);
         }
@@ -317,7 +351,8 @@ mod model {
             self.shared.words[index].load(Ordering::Relaxed)
         }
 
-        fn put(&self, position: u64, bytes: &[u8]) {
+        fn put(&self, position: u64, skip: u64, bytes: &[u8]) {
+            let position = position + skip;
             assert!((position & (self.capacity() - 1)) + bytes.len() as u64 <= self.capacity());
             for (index, chunk) in bytes.chunks(8).enumerate() {
                 let mut word = [0; 8];
@@ -326,7 +361,8 @@ mod model {
             }
         }
 
-        fn get(&self, position: u64, bytes: &mut [u8]) {
+        fn get(&self, position: u64, skip: u64, bytes: &mut [u8]) {
+            let position = position + skip;
             assert!((position & (self.capacity() - 1)) + bytes.len() as u64 <= self.capacity());
             for (index, chunk) in bytes.chunks_mut(8).enumerate() {
                 let word = self.word(position + 8 * index as u64).to_ne_bytes();

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code)] // turns the mapping's address into references to atomics
 
+use core::ops::Deref;
 use core::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::layout::{Header, LaneControl, MAX_SENDERS, SeatEntry};
@@ -137,6 +139,41 @@ impl Region {
     pub(crate) fn populate(&self, offset: u64, length: u64) -> sys::Result<()> {
         let start = self.place(offset, length, super::layout::PAGE);
         sys::process::populate(start, length as usize)
+    }
+}
+
+/// The header of a channel's segment, which it keeps mapped. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct HeaderMap {
+    header: NonNull<Header>,
+    /// Last, because the address above is good as long as it lives.
+    region: Arc<Region>,
+}
+
+// SAFETY: the address leads to atomics in a mapping that the Arc keeps alive in every thread.
+unsafe impl Send for HeaderMap {}
+// SAFETY: as above.
+unsafe impl Sync for HeaderMap {}
+
+impl HeaderMap {
+    /// # Panics
+    /// If the segment is smaller than a header.
+    pub(crate) fn new(region: Arc<Region>) -> HeaderMap {
+        HeaderMap { header: NonNull::from(region.at::<Header>(0)), region }
+    }
+
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+}
+
+impl Deref for HeaderMap {
+    type Target = Header;
+
+    #[inline(always)]
+    fn deref(&self) -> &Header {
+        // SAFETY: `new` got it from a reference into the region, which `self` keeps mapped.
+        unsafe { self.header.as_ref() }
     }
 }
 

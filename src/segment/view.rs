@@ -8,7 +8,7 @@ use super::layout::{
     ABANDONED, FLAG_ANONYMOUS, FLAG_HUGE, FLAG_PERSISTENT, FLAG_SPSC, FLAG_TOTAL, FLAGS_KNOWN, Geometry,
     Header, LAYOUT_VERSION, MAGIC, MAX_NAME, REMOVED, SeatEntry, VERSION_WORD, is_channel_size,
 };
-use super::region::Region;
+use super::region::{HeaderMap, Region};
 use super::set::{LAST_WORD, Set};
 
 /// A mapped channel whose header passed every check. Keeps the segment mapped; clones share it.
@@ -16,7 +16,7 @@ use super::set::{LAST_WORD, Set};
 /// All numbers were read once, checked against the kernel's size of the segment, and are private since.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
-    region: Arc<Region>,
+    header: HeaderMap,
     geometry: Geometry,
     flags: u64,
     max_message: u64,
@@ -112,7 +112,7 @@ impl View {
         let name = read_name(header).ok_or_else(|| {
             damaged("impossible name of length", header.name.length.load(Ordering::Relaxed))
         })?;
-        Ok(View { geometry, flags, max_message, name, region })
+        Ok(View { geometry, flags, max_message, name, header: HeaderMap::new(region) })
     }
 
     /// Writes the header into a fresh segment that fits the plan, the magic last. `None` if the channel was given up
@@ -137,17 +137,17 @@ impl View {
             flags: plan.flags,
             max_message: plan.max_message,
             name: plan.name,
-            region,
+            header: HeaderMap::new(region),
         })
     }
 
     pub(crate) fn region(&self) -> &Arc<Region> {
-        &self.region
+        self.header.region()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
-        self.region.at(0)
+        &self.header
     }
 
     /// Whether somebody has marked the channel as removed.
@@ -169,11 +169,11 @@ impl View {
 
     /// Entry of seat `index`: 0 is the receiver's, 1 + lane a sender's.
     pub(crate) fn seat(&self, index: u32) -> &SeatEntry {
-        self.region.at(self.geometry.seat(index))
+        self.region().at(self.geometry.seat(index))
     }
 
     pub(crate) fn lane(&self, lane: u32) -> LaneMap {
-        LaneMap::new(&self.region, self.geometry, lane)
+        LaneMap::new(self.region(), self.geometry, lane)
     }
 
     pub(crate) fn geometry(&self) -> Geometry {

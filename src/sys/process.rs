@@ -84,18 +84,21 @@ pub(crate) fn is_dead(pid: i32) -> bool {
     ready == 1 && exit.revents & libc::POLLIN != 0
 }
 
-/// The page that tells a child from its parent; null before the first use. Never unmapped, so
+/// The page that tells a child from its parent; [`FRESH`] before the first use. Never unmapped, so
 /// that a pointer once loaded stays good.
 ///
 /// An atomic and not a `OnceLock`: a child forked while another thread initialises must not wait
 /// for a thread that it does not have.
-static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const FRESH).cast_mut());
+
+/// Stands in [`MARK`] until there is a page. Never written: 0 is nobody's number.
+static FRESH: AtomicU64 = AtomicU64::new(0);
 
 /// Stands in [`MARK`] for a page that the kernel cannot wipe. It is never written, so that
 /// [`identity`] always finds 0 in it and takes the slow way.
 static NO_MARK: AtomicU64 = AtomicU64::new(0);
 
-/// A number, never 0, that this process has and no other: a forked child gets one of its own with
+/// A number, never 0 or [`NOBODY`], that this process has and no other: a forked child gets one of its own with
 /// its first call. Costs two loads. Does not allocate, does not lock.
 ///
 /// The children of `vfork` and of `clone(CLONE_VM)` share their parent's memory and therefore its
@@ -105,45 +108,55 @@ static NO_MARK: AtomicU64 = AtomicU64::new(0);
 /// (`MADV_WIPEONFORK`, Linux 4.14). Without that, the number is the pid, one system call each time.
 #[inline]
 pub(crate) fn identity() -> u64 {
-    let mark = MARK.load(Acquire);
-    // SAFETY: what is in MARK is null, `NO_MARK` or a page from `new_mark`; the latter two live as
-    // long as the process.
-    match unsafe { mark.as_ref() }.map(|word| word.load(Relaxed)) {
-        None | Some(0) => new_identity(mark),
-        Some(identity) => identity,
+    match mark().load(Relaxed) {
+        0 => new_identity(),
+        identity => identity,
     }
+}
+
+/// An [`identity`] that no process has.
+pub(crate) const NOBODY: u64 = u64::MAX;
+
+/// Whether this is the process with that [`identity`], or [`NOBODY`]. May be false where the kernel cannot wipe pages;
+/// true is always true. Costs two loads and a comparison.
+#[inline(always)]
+pub(crate) fn is_surely(identity: u64) -> bool {
+    mark().load(Relaxed) == identity
+}
+
+#[inline(always)]
+fn mark() -> &'static AtomicU64 {
+    // SAFETY: what is in MARK is `FRESH`, `NO_MARK` or a page from `new_mark`: they live as long as the process.
+    unsafe { &*MARK.load(Acquire) }
 }
 
 /// The first call in a process: makes the page if there is none yet, and puts a number into it.
 #[cold]
-fn new_identity(mut mark: *mut AtomicU64) -> u64 {
-    if mark.is_null() {
-        mark = install_mark();
+fn new_identity() -> u64 {
+    if ptr::eq(mark(), &FRESH) {
+        install_mark();
     }
-    if ptr::eq(mark, &NO_MARK) {
+    number_in(mark())
+}
+
+/// The number in the mark, or a new one.
+fn number_in(word: &AtomicU64) -> u64 {
+    if ptr::eq(word, &NO_MARK) {
         return u64::from(std::process::id());
     }
-    // SAFETY: not null and not `NO_MARK`, so a page from `new_mark`, which is never unmapped.
-    let word = unsafe { &*mark };
-    let fresh = random_u64().max(1);
+    let fresh = random_u64().clamp(1, NOBODY - 1);
     // Several threads may be here at once; the first one's number is everybody's. The number
     // publishes nothing but itself, so that Relaxed is enough.
     word.compare_exchange(0, fresh, Relaxed, Relaxed).err().unwrap_or(fresh)
 }
 
 /// Puts a page into [`MARK`], or finds that another thread was faster.
-fn install_mark() -> *mut AtomicU64 {
+fn install_mark() {
     let made = new_mark().unwrap_or(ptr::from_ref(&NO_MARK).cast_mut());
-    match MARK.compare_exchange(ptr::null_mut(), made, AcqRel, Acquire) {
-        Ok(_) => made,
-        Err(theirs) => {
-            if !ptr::eq(made, &NO_MARK) {
-                // SAFETY: `new_mark` made this page a moment ago, and its address never left this
-                // function.
-                unsafe { libc::munmap(made.cast(), page_size()) };
-            }
-            theirs
-        }
+    let fresh = (&raw const FRESH).cast_mut();
+    if MARK.compare_exchange(fresh, made, AcqRel, Acquire).is_err() && !ptr::eq(made, &NO_MARK) {
+        // SAFETY: `new_mark` made this page a moment ago, and its address never left this function.
+        unsafe { libc::munmap(made.cast(), page_size()) };
     }
 }
 
@@ -315,8 +328,7 @@ mod tests {
 
     #[test]
     fn without_a_wiped_page_identity_is_the_pid() {
-        let no_mark = ptr::from_ref(&NO_MARK).cast_mut();
-        assert_eq!(new_identity(no_mark), u64::from(std::process::id()));
+        assert_eq!(number_in(&NO_MARK), u64::from(std::process::id()));
         assert_eq!(NO_MARK.load(Relaxed), 0);
     }
 

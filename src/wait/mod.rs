@@ -43,10 +43,14 @@
 
 mod backoff;
 #[cfg(not(loom))]
+mod hang_back;
+#[cfg(not(loom))]
 mod park;
 
 #[cfg(not(loom))]
-pub(crate) use backoff::Backoff;
+pub(crate) use backoff::{Backoff, Habit};
+#[cfg(not(loom))]
+pub(crate) use hang_back::{HangBack, RealClock};
 #[cfg(not(loom))]
 pub(crate) use park::Semaphore;
 
@@ -146,11 +150,18 @@ impl Barrier {
     }
 }
 
+/// Whether somebody sleeps on a bell, or is about to. Call it after publishing; if so, [`ring`].
+///
+/// Costs a fence and a load.
+#[inline(always)]
+pub(crate) fn is_asleep(number: &AtomicU64, barrier: &Barrier, real_fences: &AtomicU64) -> bool {
+    barrier.light(real_fences); // L
+    number.load(Ordering::Relaxed) & 1 == 1
+}
+
 /// Wakes the sleeper of a bell if there is one. Call it after publishing.
 ///
-/// Costs a fence and a load when nobody sleeps. True if a unit was posted. Failure of the post is reported, not
-/// hidden: the semaphore may have been removed.
-#[inline(always)]
+/// True if a unit was posted. Failure of the post is reported, not hidden: the semaphore may have been removed.
 pub(crate) fn ring(
     number: &AtomicU64,
     barrier: &Barrier,
@@ -160,17 +171,7 @@ pub(crate) fn ring(
 ) -> Result<bool, Errno> {
     barrier.light(real_fences); // L
     let seen = number.load(Ordering::Relaxed);
-    if seen & 1 == 0 { Ok(false) } else { ring_loudly(number, seen, worth, park) }
-}
-
-#[cold]
-fn ring_loudly(
-    number: &AtomicU64,
-    seen: u64,
-    worth: impl FnOnce() -> bool,
-    park: &impl Park,
-) -> Result<bool, Errno> {
-    if !worth() {
+    if seen & 1 == 0 || !worth() {
         return Ok(false);
     }
     park.unpark()?;

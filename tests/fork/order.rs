@@ -1,6 +1,6 @@
 //! Total order respects causality: whoever can know of a message sends after it.
 
-use sysring::{EndOfStream, Sender, mpsc, spsc};
+use sysring::{EndOfStream, Receiver, RecvError, Sender, mpsc, spsc};
 
 use crate::process::{Child, Name, Pipe, fork};
 use crate::runner::tests;
@@ -15,18 +15,40 @@ fn send(sender: &mut Sender, number: u64) {
 }
 
 /// Receives until `senders` have gone: the chain's numbers must come in order, all of them.
-fn check(receiver: &mut sysring::Receiver, senders: u64, chain: u64) {
+fn check(receiver: &mut Receiver, senders: u64, chain: u64) {
     receiver.set_end(EndOfStream::AfterSenders(senders));
     let mut next = 0;
-    for bytes in receiver.iter() {
-        let bytes = bytes.expect("receive");
-        let number = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    each_number(receiver, |number| {
         if number & CHAIN != 0 {
             assert_eq!(number & !CHAIN, next, "an effect came before its cause");
             next += 1;
         }
-    }
+    });
     assert_eq!(next, chain);
+}
+
+/// Receives until the end, in all the ways there are: one by one into a buffer, in batches, as vectors.
+fn each_number(receiver: &mut Receiver, mut take: impl FnMut(u64)) {
+    let mut buffer = [0; 8];
+    for turn in 0.. {
+        let received = match turn % 8 {
+            0..5 => receiver.recv_into(&mut buffer).map(|_| take(u64::from_le_bytes(buffer))),
+            5 | 6 => receiver.recv_batch(16).map(|batch| {
+                for message in batch.iter() {
+                    message.copy_to(&mut buffer);
+                    take(u64::from_le_bytes(buffer));
+                }
+            }),
+            _ => {
+                receiver.recv_vec().map(|bytes| take(u64::from_le_bytes(bytes.try_into().expect("8 bytes"))))
+            }
+        };
+        match received {
+            Ok(()) => {}
+            Err(RecvError::Disconnected) => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// A sends a, tells B through a pipe, B sends b; A does not wait for B.
@@ -48,8 +70,7 @@ fn told_through_a_pipe() {
     });
     receiver.set_end(EndOfStream::AfterSenders(2));
     let (mut causes, mut effects) = (0, 0);
-    for bytes in receiver.iter() {
-        let number = u64::from_le_bytes(bytes.expect("receive").try_into().expect("eight bytes"));
+    each_number(&mut receiver, |number| {
         if number % 2 == 0 {
             assert_eq!(number / 2, causes);
             causes += 1;
@@ -58,7 +79,7 @@ fn told_through_a_pipe() {
             assert!(effects < causes, "b{effects} before a{effects}");
             effects += 1;
         }
-    }
+    });
     assert_eq!((causes, effects), (PAIRS, PAIRS));
     cause.join();
     effect.join();

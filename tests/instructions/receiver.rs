@@ -36,6 +36,9 @@ fn act(world: &mut World, page: &Page) {
         return trace::hold();
     }
     let mut receiver = world.receiver().expect("the seat");
+    if world.scenario.warm {
+        receiver.recv_vec().expect("the first message");
+    }
     match operation {
         Operation::Recv | Operation::RecvAsleep => {
             trace::be_traced(page);
@@ -163,11 +166,18 @@ pub(crate) fn run(setting: &mut Setting<'_>) -> Result<Outcome> {
     }
     let progress = setting.page.progress();
     let sent = world.sent.len();
-    child.kill();
-
     // Whoever slept for room has it, or learns that the receiver has gone.
     let mut slept = None;
     if let Some(peer) = &mut peer
+        && setting.fate == Fate::Stop
+        && progress == RELEASED
+    {
+        slept = Some(over(peer, Instant::now() + PROMPT)?);
+    }
+    child.kill();
+
+    if let Some(peer) = &mut peer
+        && slept.is_none()
         && !scenario.persistent
         && operation != Operation::AttachReceiver
     {

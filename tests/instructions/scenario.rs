@@ -105,6 +105,9 @@ pub(crate) enum State {
 /// The largest message of the channel.
 pub(crate) const MAX: usize = usize::MAX;
 
+/// Bytes of the message that warms a victim.
+pub(crate) const WARM: usize = 8;
+
 /// Bytes of a lane.
 pub(crate) const CAPACITY: u64 = 4096;
 
@@ -121,6 +124,8 @@ pub(crate) struct Scenario {
     pub(crate) asleep: bool,
     pub(crate) persistent: bool,
     pub(crate) anonymous: bool,
+    /// The victim has sent, or received, a message with its handle before: the quick ways are open to it.
+    pub(crate) warm: bool,
     /// Where the predecessor of [`Operation::Repair`] and [`Operation::FinishRemoval`] was killed: entries to and
     /// returns from system calls since it began, or since it set the removed mark.
     pub(crate) stage: u32,
@@ -134,9 +139,12 @@ impl fmt::Display for Scenario {
             size => write!(f, " {size}")?,
         }
         write!(f, " {:?} {} lanes", self.state, self.lanes)?;
-        for (is_so, word) in
-            [(self.asleep, "asleep"), (self.persistent, "persistent"), (self.anonymous, "anonymous")]
-        {
+        for (is_so, word) in [
+            (self.asleep, "asleep"),
+            (self.persistent, "persistent"),
+            (self.anonymous, "anonymous"),
+            (self.warm, "warm"),
+        ] {
             if is_so {
                 write!(f, " {word}")?;
             }
@@ -164,6 +172,11 @@ impl Scenario {
         8 + stamp + length.next_multiple_of(8) as u64
     }
 
+    /// Bytes of the record that warms the victim.
+    pub(crate) fn warmth(&self) -> u64 {
+        if self.warm { self.record(WARM) } else { 0 }
+    }
+
     /// Whether one order holds for all lanes.
     pub(crate) fn is_ordered(&self) -> bool {
         self.shape != Shape::PerSender
@@ -179,6 +192,10 @@ impl Scenario {
 
     fn anonymous(self) -> Scenario {
         Scenario { anonymous: true, ..self }
+    }
+
+    fn warm(self) -> Scenario {
+        Scenario { warm: true, ..self }
     }
 
     fn stage(self, stage: u32) -> Scenario {
@@ -200,6 +217,7 @@ fn of(operation: Operation, shape: Shape, size: usize, state: State) -> Scenario
         asleep: false,
         persistent: false,
         anonymous: false,
+        warm: false,
         stage: 0,
     }
 }
@@ -266,6 +284,21 @@ fn senders() -> Vec<Scenario> {
         of(TakeOverLane, Total, 48, Wrapping).lanes(2),
         of(TakeOverLane, Spsc, 1, Wrapping),
     ]);
+    for size in [0, 1, 8, 48, 4096, MAX] {
+        all.push(of(Send, Spsc, size, Empty).warm());
+        all.push(of(Send, Total, size, Empty).lanes(3).warm());
+    }
+    for shape in [Spsc, Total, PerSender] {
+        for state in [LastWord, Fits, Wrapping] {
+            all.push(of(Send, shape, 48, state).warm());
+        }
+        all.push(of(TrySend, shape, 48, One).warm());
+        all.push(of(TrySend, shape, 48, Full).warm());
+        all.push(of(SendBatch, shape, 48, One).warm());
+        // Persistent: else the first ring makes the next send ask for the receiver, the slow way.
+        all.push(of(Send, shape, 48, Empty).asleep().persistent().warm());
+        all.push(of(SendAsleep, shape, 48, Full).warm());
+    }
     all
 }
 
@@ -312,6 +345,30 @@ fn receivers() -> Vec<Scenario> {
         of(LeaveReceiver, Total, 48, Fits).lanes(2).asleep().persistent(),
         of(TakeOverSeat, Total, 48, Wrapping).lanes(3),
         of(TakeOverSeat, Spsc, MAX, One).persistent(),
+    ]);
+    for size in [0, 1, 8, 48, 4096] {
+        all.push(of(RecvInto, Spsc, size, One).warm());
+        all.push(of(RecvInto, Total, size, One).lanes(3).warm());
+    }
+    for shape in [Spsc, Total, PerSender] {
+        for state in [LastWord, Wrapping, Fits] {
+            all.push(of(RecvInto, shape, 48, state).warm());
+        }
+        // Of that size, what the first message leaves is no room for the sender that sleeps.
+        all.push(of(RecvInto, shape, 56, Fits).asleep().warm());
+        all.push(of(Recv, shape, 56, Fits).asleep().warm());
+        all.push(of(RecvBatch, shape, 48, Fits).warm());
+        all.push(of(RecvVec, shape, 48, One).warm());
+        all.push(of(TryRecv, shape, 48, One).warm());
+        all.push(of(TryRecv, shape, 48, Empty).warm());
+        all.push(of(RecvAsleep, shape, 48, Empty).warm());
+    }
+    all.extend([
+        of(Recv, Spsc, 48, LastWord).warm(),
+        of(Recv, Spsc, 48, Wrapping).warm(),
+        of(RecvInto, PerSender, 48, One).lanes(3).warm(),
+        of(RecvBatch, Total, 48, Wrapping).lanes(3).warm(),
+        of(RecvBatch, PerSender, 48, One).lanes(3).warm(),
     ]);
     all
 }

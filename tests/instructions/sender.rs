@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::drive::{Fate, Outcome, Setting};
 use crate::process::{fork, trusted_sender};
-use crate::scenario::{Operation, Scenario, State};
+use crate::scenario::{Operation, Scenario, State, WARM};
 use crate::trace::{self, Came, Page, Result, Tracee, end_mark, start_mark};
 use crate::world::{Group, MANY, PATIENCE, PROMPT, Peer, Report, Sent, World, compare, soon, who};
 
@@ -53,6 +53,9 @@ fn act(world: &World, page: &Page) {
     }
     let mut sender = world.sender().expect("a seat");
     assert_eq!(sender.lane(), Some(0));
+    if sends_before(&scenario) {
+        sender.try_send(predecessors(&scenario).bytes()).expect("room");
+    }
     match scenario.operation {
         Operation::Send | Operation::SendAsleep => {
             trace::be_traced(page);
@@ -114,9 +117,6 @@ fn act(world: &World, page: &Page) {
             trace::hold();
         }
         Operation::LeaveSender => {
-            let mut message = bytes;
-            crate::message::compose(&mut message, who::PREDECESSOR, 0, scenario.length());
-            sender.try_send(&message).expect("room");
             trace::be_traced(page);
             start_mark();
             drop(sender);
@@ -147,7 +147,13 @@ fn kill_predecessor(world: &World, setting: &mut Setting<'_>) -> Result<()> {
 }
 
 fn predecessors(scenario: &Scenario) -> Sent {
-    Sent { lane: 0, who: who::PREDECESSOR, number: 0, length: scenario.length() }
+    let length = if scenario.warm { WARM } else { scenario.length() };
+    Sent { lane: 0, who: who::PREDECESSOR, number: 0, length }
+}
+
+/// Whether the victim sends one of those before its operation.
+fn sends_before(scenario: &Scenario) -> bool {
+    scenario.warm || scenario.operation == Operation::LeaveSender
 }
 
 /// One point of one scenario.
@@ -165,7 +171,7 @@ pub(crate) fn run(setting: &mut Setting<'_>) -> Result<Outcome> {
     let mut heard = Vec::new();
     let child = fork(|| act(&world, setting.page));
     let tracee = setting.catch(&child)?;
-    if scenario.operation == Operation::LeaveSender {
+    if sends_before(&scenario) {
         world.sent.push(predecessors(&scenario));
     }
     if let Some(peer) = &mut peer {

@@ -8,7 +8,7 @@ use sysring::{Builder, Channel, EndOfStream, Order, Receiver, Sender, Stats, Wai
 
 use crate::message::compose;
 use crate::process::{self, Child, Name, fork};
-use crate::scenario::{Operation, Scenario, Shape, State, Victim};
+use crate::scenario::{Operation, Scenario, Shape, State, Victim, WARM};
 use crate::trace::{Company, Result};
 
 /// A wake-up that comes later than this was the ceiling's.
@@ -215,7 +215,7 @@ impl World {
             State::Fits if receives => capacity / 2,
             _ => 0,
         };
-        self.advance(start)?;
+        self.advance(start.saturating_sub(scenario.warmth()))?;
         self.own = Some(self.sender()?);
         for _ in 1..scenario.lanes {
             let other = self.sender()?;
@@ -239,6 +239,10 @@ impl World {
 
     /// Messages for the victim to receive.
     fn prepare_messages(&mut self) -> Result<()> {
+        if self.scenario.warm {
+            self.own_sends(WARM)?;
+            self.sent.pop(); // it is received before the operation
+        }
         let length = self.scenario.length();
         let count = match self.scenario.state {
             State::Empty => 0,
@@ -259,8 +263,8 @@ impl World {
         let mut left = match self.scenario.state {
             // Not empty, so that it is not taken for the victim's.
             State::One => return self.own_sends(self.scenario.length().max(1)),
-            State::Fits => capacity - record - 8,
-            State::Full => capacity - record,
+            State::Fits => capacity - record - 8 - self.scenario.warmth(),
+            State::Full => capacity - record - self.scenario.warmth(),
             _ => 0,
         };
         while left > 0 {
