@@ -74,7 +74,7 @@ impl Peers {
     }
 
     /// Whether it is long ago that the kernel was asked.
-    pub(super) fn is_overdue(&self) -> bool {
+    fn is_overdue(&self) -> bool {
         self.asked.is_none_or(|then| then.elapsed() >= ASK_EVERY)
     }
 

@@ -673,9 +673,9 @@ impl Sender {
         if length > max {
             return Err(Fault::TooLong { len: length, max }.into());
         }
-        if self.ask_next && self.peers.is_overdue() {
+        if self.ask_next && self.peers.is_due(&self.shared) {
+            self.ask()?; // while it fails, every send asks
             (self.ask_next, self.ready) = (false, self.identity);
-            self.ask()?;
         }
         let seated = self.seated.as_mut().expect("attached above");
         match seated.producer.reserve(length, Look::Batched) {

@@ -12,6 +12,9 @@ const MAX_UNRECORDED: u32 = 1024;
 /// consumer last, one lap ago, and without that every store to a new line would wait for it.
 const AHEAD: u64 = 256;
 
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+
 /// The only producer of a lane. Whoever makes one owns the sender's seat.
 #[derive(Debug)]
 pub(crate) struct Producer<L> {
@@ -236,7 +239,7 @@ impl<L: LaneView> Producer<L> {
         }
         self.note(end, length);
         // The next one's lines, but for the first, which the consumer may be looking at.
-        self.lane.prepare(end + AHEAD / 4, length);
+        self.lane.prepare(end + LINE, length);
         let lap = (end & !(self.capacity - 1)) + self.capacity;
         self.sure = lap.min(self.head + self.capacity - record::HEADER);
     }
