@@ -110,6 +110,20 @@ impl List {
         self.one_way::<P>("w1", setup, Place::TwoCores);
     }
 
+    /// What `memcpy` alone does.
+    fn w1_copies(&mut self, size: usize) {
+        let setup = Setup { size, senders: 1, room: room(size), wait: Wait::Spin };
+        let window = self.times.throughput;
+        self.cases.push(Case {
+            workload: "w1",
+            peer: reference::Copies::NAME,
+            size,
+            senders: 1,
+            units: RATE,
+            run: Box::new(move |board| work::copies(board, setup, window)),
+        });
+    }
+
     fn trip<P: Peer>(&mut self, workload: &'static str, size: usize, wait: Wait, place: Place, idle: Idle) {
         let setup = Setup { size, senders: 1, room: room(size), wait };
         let window = self.times.trips;
@@ -219,6 +233,7 @@ pub(crate) fn cases(quick: bool) -> Vec<Case> {
     for size in W1_SIZES {
         each!(list.w1_default(size): ours::Ours, ours::OursBatch);
         each!(list.w1(size): Ring, RingPause, RingBatch);
+        list.w1_copies(size);
         each_sized!(list.w1(size) in [8 64 256 1024 4096 65536]:
             shaq::Shaq, shaq::ShaqBatch, shmem_ipc::ShmemIpc, shmem_ipc::ShmemIpcBatch);
         if size <= 4096 {

@@ -8,7 +8,7 @@ mod round_trip;
 use std::time::Duration;
 
 pub(crate) use in_place::{InPlace, InPlaceRx, InPlaceTx, in_place};
-pub(crate) use one_way::one_way;
+pub(crate) use one_way::{copies, one_way};
 pub(crate) use paced::{Pace, paced};
 pub(crate) use round_trip::{Idle, round_trip};
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Place, Window, make, with_senders};
 use crate::board::Board;
 use crate::peer::{Peer, Rx, Setup, Sink, Source, Tx};
+use crate::peers::reference;
 
 /// Reports messages per second.
 pub(crate) fn one_way<P: Peer>(board: &Board, setup: Setup, place: Place, window: Window) {
@@ -36,6 +37,18 @@ pub(crate) fn one_way<P: Peer>(board: &Board, setup: Setup, place: Place, window
         }
     };
     with_senders::<P>(setup.senders, place, send, receive);
+}
+
+/// The same work on one core and without a channel: each message is copied into shared memory, and out of it. Nothing
+/// that copies twice can be faster than twice that, on two cores.
+pub(crate) fn copies(board: &Board, setup: Setup, window: Window) {
+    Place::TwoCores.take(0);
+    let mut rx = reference::Copies::new(setup);
+    let mut sink = Sink::new(1, setup.size);
+    receive_for(&mut rx, &mut sink, window.warm);
+    let (from, start) = (sink.count, Instant::now());
+    receive_for(&mut rx, &mut sink, window.measure);
+    board.report(&[(sink.count - from) as f64 / start.elapsed().as_secs_f64()]);
 }
 
 /// Receives for about that long. The clock is looked at every 20 to 200 us, whatever a message takes.
