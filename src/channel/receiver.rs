@@ -1232,9 +1232,10 @@ impl Receiver {
             }
         }
         let merge = &mut self.seated.as_mut().expect("entered through next()").merge;
-        match merge.is_single() {
-            true => merge.give(0),
-            false => self.batch.iter().for_each(|lent| merge.give(lent.lane)),
+        if merge.is_single() {
+            merge.give(0);
+        } else {
+            self.batch.iter().for_each(|lent| merge.give(lent.lane));
         }
         Ok(())
     }

@@ -110,8 +110,8 @@ impl<L: LaneView> Consumer<L> {
     }
 
     /// Copies the next message to `buffer` and releases it in one go, if nothing stands in the way: it fits the
-    /// buffer, ends before [`Consumer::sure`], and has a stamp below `bound`, if any, which is asked after its header was seen. `None`: nothing was done. Only
-    /// while nothing is unreleased.
+    /// buffer, ends before [`Consumer::sure`], and its stamp, if any, lies below `bound`, which is asked after its
+    /// header was seen. `None`: nothing was done. Only while nothing is unreleased.
     #[inline(always)]
     pub(crate) fn receive_at_once<const STAMPED: bool>(
         &mut self,
@@ -141,7 +141,8 @@ impl<L: LaneView> Consumer<L> {
     }
 
     /// Finds the next message and steps behind it, as [`Consumer::peek`] and [`Consumer::pass`] do, if nothing stands
-    /// in the way: it ends before [`Consumer::sure`], and has a stamp below `bound`, if any, which is asked after its header was seen. `None`: nothing was done.
+    /// in the way: it ends before [`Consumer::sure`], and its stamp, if any, lies below `bound`, which is asked after
+    /// its header was seen. `None`: nothing was done.
     #[inline(always)]
     pub(crate) fn take_at_once<const STAMPED: bool>(&mut self, bound: impl FnOnce() -> u64) -> Option<Found> {
         let at = self.next;

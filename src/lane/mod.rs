@@ -24,9 +24,9 @@
 //!
 //! | letter | where | order | pairs with |
 //! |---|---|---|---|
-//! | A | [`Producer::commit`], header store | Release | B |
-//! | B | [`Consumer::peek`], header load | Acquire | A |
-//! | C | [`Consumer::release`], `read` and `head` store | Release | D |
+//! | A | [`Producer::commit`], [`Producer::send_at_once`], header store | Release | B |
+//! | B | [`Consumer::peek`], [`Consumer::receive_at_once`], [`Consumer::take_at_once`], header load | Acquire | A |
+//! | C | [`Consumer::release`], [`Consumer::receive_at_once`], `read` and `head` store | Release | D |
 //! | D | [`Producer::reserve`], `head` and `read` load | Acquire | C |
 
 mod consumer;

@@ -2,7 +2,7 @@
 
 use super::MAX_POSITION;
 use super::record::{self, Header};
-use crate::segment::lane_view::LaneView;
+use crate::segment::lane_view::{LINE, LaneView};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Most records that a takeover finds behind the shared `tail`.
@@ -11,9 +11,6 @@ const MAX_UNRECORDED: u32 = 1024;
 /// So many bytes ahead of the records the producer asks for the cache lines that it will write. They were read by the
 /// consumer last, one lap ago, and without that every store to a new line would wait for it.
 const AHEAD: u64 = 256;
-
-/// Bytes of a cache line.
-const LINE: u64 = 64;
 
 /// The only producer of a lane. Whoever makes one owns the sender's seat.
 #[derive(Debug)]

@@ -9,6 +9,9 @@
 use super::layout::LaneControl;
 use crate::sync::{AtomicU64, Ordering};
 
+/// Bytes of a cache line.
+pub(crate) const LINE: u64 = 64;
+
 /// A lane's bytes and control words.
 ///
 /// Offsets are in bytes; words are at multiples of 8. Payloads begin at multiples of 8.
@@ -44,9 +47,6 @@ mod mapped {
     use crate::segment::region::Region;
     use core::ptr::NonNull;
     use std::sync::Arc;
-
-    /// Bytes of a cache line.
-    const LINE: u64 = 64;
 
     /// Lines asked for at a time.
     const LINES: u64 = 16;

@@ -39,7 +39,7 @@
 //! | letter | where | what | pairs with |
 //! |---|---|---|---|
 //! | K | [`sleep`], between number and look | fence SeqCst, or membarrier | L |
-//! | L | [`ring`], between publication and number | fence SeqCst, or compiler fence under membarrier | K |
+//! | L | [`is_asleep`], [`ring`], between publication and number | fence SeqCst, or compiler fence under membarrier | K |
 
 mod backoff;
 #[cfg(not(loom))]

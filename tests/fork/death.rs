@@ -25,6 +25,7 @@ tests![
     killed_receivers_lose_nothing,
     a_stopped_sender_holds_up_nobody,
     disconnected_again_and_at_once,
+    every_send_after_the_death_is_told,
     disconnected_is_not_the_last_word,
     is_connected_asks_at_once,
     end_after_so_many_senders,
@@ -424,6 +425,26 @@ fn a_stopped_sender_holds_up_nobody() {
 }
 
 /// Who asks again is answered again, and does not sleep on it.
+/// There is room for all of them: only the question to the kernel can tell.
+fn every_send_after_the_death_is_told() {
+    let (mut sender, mut receiver) = spsc().wait(WaitStrategy::Sleep).pair().expect("a channel");
+    sender.attach().expect("a seat");
+    let child = fork(|| {
+        receiver.recv().expect("the first message");
+        receiver.recv().expect("never comes");
+    });
+    sender.send("one").expect("somebody will come");
+    until("the receiver sleeps", || sender.is_empty() && sender.stats().expect("stats").receiver.asleep);
+    child.kill();
+    // It was asleep and stays marked so: this one rings, and goes in.
+    sender.send("two").expect("nobody has asked yet");
+    for _ in 0..20 {
+        let error = sender.send("three").expect_err("nobody is there");
+        assert!(matches!(error.fault(), Fault::Disconnected), "{error}");
+    }
+    drop(receiver);
+}
+
 fn disconnected_again_and_at_once() {
     for wait in [WaitStrategy::Spin, WaitStrategy::SpinThenSleep, WaitStrategy::Sleep] {
         let builder = mpsc().capacity(4096).wait(wait);
