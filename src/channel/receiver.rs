@@ -851,7 +851,10 @@ impl Receiver {
         match merge.next(words) {
             Next::Record(lane, found) => Ok(Some((lane, found))),
             Next::Empty => Ok(None),
-            Next::Corrupt(lane, position) => Err(RecvError::Corrupt(Corruption { lane, position })),
+            Next::Corrupt(lane, position) => {
+                self.shared.view.count_damage();
+                Err(RecvError::Corrupt(Corruption { lane, position }))
+            }
         }
     }
 

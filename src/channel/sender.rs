@@ -155,7 +155,10 @@ impl Sender {
             if shared.options.prefault {
                 map.populate(shared.view.geometry(), lane);
             }
-            let Some(producer) = Producer::take_over(map, stamped) else { continue };
+            let Some(producer) = Producer::take_over(map, stamped) else {
+                shared.view.count_damage();
+                continue;
+            };
             if !shared.view.is_spsc() {
                 merge::show(&shared.view.header().bitmap, lane);
             }
@@ -694,7 +697,8 @@ impl Sender {
                 let Side::Sender(lane) = seat.side() else {
                     unreachable!("a sender sits on a sender's seat")
                 };
-                let position = producer.lane().control().consumer.read.load(Ordering::Relaxed);
+                let position = producer.position();
+                self.shared.view.count_damage();
                 Err(Fault::Corrupt(Corruption { lane, position }))
             }
             Room::Lost => Err(Fault::Evicted),

@@ -17,6 +17,9 @@ use crate::sync::Ordering;
 use crate::sys::shm::Access;
 use crate::sys::{Errno, sem, shm};
 
+/// Bytes that a message takes in a lane at least.
+const SMALLEST_RECORD: u64 = 8;
+
 /// A picture of a channel. Its parts were read one after another while the channel went on, so they may not fit
 /// each other exactly.
 ///
@@ -59,6 +62,8 @@ pub struct Stats {
     pub mode: u32,
     /// Present owner.
     pub owner_uid: u32,
+    /// The owner's group, which the mode's second digit is about.
+    pub owner_gid: u32,
     /// Creator: the kernel's word, nobody can change it.
     pub creator_uid: u32,
     /// Creator's process id, as the kernel noted it.
@@ -81,6 +86,8 @@ pub struct Stats {
     pub sender_attaches: u64,
     /// Receiver seats taken since creation.
     pub receiver_attaches: u64,
+    /// How often a call has reported damage since creation, or a sender passed over a damaged lane.
+    pub damages: u64,
     /// The receiver's seat.
     pub receiver: SeatStats,
     /// Lanes that are or were in use.
@@ -136,14 +143,16 @@ pub struct LaneStats {
     pub sent_bytes: u64,
     /// Messages released, ever.
     pub received: u64,
-    /// Messages that wait.
+    /// Messages that wait: no more than fit into `used`, whatever the counts claim.
     pub messages: u64,
-    /// Bytes of the lane in use.
+    /// Bytes of the lane in use: the capacity at most.
     pub used: u64,
     /// Whether the sender sleeps because the lane is too full for its next message.
     pub waits_for_room: bool,
-    /// Whether a damaged record was met.
+    /// Whether damage was met. It is final: receivers take nothing more from this lane, and new senders take others.
     pub corrupt: bool,
+    /// Where, as a position in the lane; the receiver's finding before the sender's.
+    pub corrupt_at: Option<u64>,
 }
 
 /// A read-only look at a channel: the segment is attached with `SHM_RDONLY`, so an observer can never disturb.
@@ -380,16 +389,21 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
             continue;
         }
         let used = tail.saturating_sub(read).min(shape.capacity());
+        // 1 + the position, as each side notes it.
+        let met =
+            [&control.consumer.corrupt, &control.producer.corrupt].map(|word| word.load(Ordering::Relaxed));
+        let corrupt_at = met.iter().find(|place| **place != 0).map(|place| place - 1);
         lanes.push(LaneStats {
             lane,
             seat,
             sent,
             sent_bytes: control.producer.sent_bytes.load(Ordering::Relaxed),
             received,
-            messages: if used == 0 { 0 } else { sent.saturating_sub(received) },
+            messages: sent.saturating_sub(received).min(used / SMALLEST_RECORD),
             used,
             waits_for_room: seat.asleep,
-            corrupt: control.consumer.corrupt.load(Ordering::Relaxed) != 0,
+            corrupt: corrupt_at.is_some(),
+            corrupt_at,
         });
     }
     Ok(Stats {
@@ -406,6 +420,7 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
         size: segment.size,
         mode: segment.mode,
         owner_uid: segment.uid,
+        owner_gid: segment.gid,
         creator_uid: segment.cuid,
         creator_pid: segment.cpid,
         created: created(header.birth.created.load(Ordering::Relaxed)),
@@ -417,6 +432,7 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
         locked: segment.locked,
         sender_attaches: header.visits.senders.load(Ordering::Relaxed),
         receiver_attaches: header.visits.receivers.load(Ordering::Relaxed),
+        damages: header.visits.damages.load(Ordering::Relaxed),
         receiver: seat(Side::Receiver),
         lanes,
     })

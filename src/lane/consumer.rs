@@ -72,6 +72,9 @@ impl<L: LaneView> Consumer<L> {
             0 => u64::MAX,
             place => place - 1,
         };
+        if impossible {
+            control.consumer.corrupt.store(1, Ordering::Relaxed);
+        }
         let read = if impossible { 0 } else { read };
         // The dead one may have released more than it had given back.
         control.head.word.store(read, Ordering::Release); // C

@@ -27,6 +27,8 @@ pub(crate) struct Producer<L> {
     sure: u64,
     /// Our number among the lane's producers.
     takeover: u64,
+    /// Impossible words were met: nothing is sent here any more.
+    damaged: bool,
 }
 
 /// Room found for one record. Nothing in the lane has changed yet.
@@ -64,12 +66,39 @@ pub(crate) enum Look {
     Exact,
 }
 
+/// Gives the lane up for good: the next senders take others.
+#[cold]
+fn mark_damage(lane: &impl LaneView, position: u64) {
+    lane.control().producer.corrupt.store(position.saturating_add(1), Ordering::Relaxed);
+}
+
 impl<L: LaneView> Producer<L> {
     /// Takes over the lane where its last producer left it, in whatever state that died.
     ///
-    /// A producer may be killed between publishing and storing `tail`, so walk from `tail` over what is published, one capacity at most. `None`
-    /// if the words there are impossible.
+    /// A producer may be killed between publishing and storing `tail`, so walk from `tail` over what is published, one
+    /// capacity at most. `None` if the words there are impossible, or were found to be so before.
     pub(crate) fn take_over(lane: L, stamped: bool) -> Option<Producer<L>> {
+        let control = lane.control();
+        let known = control.consumer.corrupt.load(Ordering::Relaxed) != 0
+            || control.producer.corrupt.load(Ordering::Relaxed) != 0;
+        let found = if known { None } else { Producer::walk(&lane, stamped) };
+        let Some((tail, read, sent)) = found else {
+            if !known {
+                mark_damage(&lane, control.producer.tail.load(Ordering::Relaxed));
+            }
+            return None;
+        };
+        control.producer.tail.store(tail, Ordering::Relaxed);
+        control.producer.sent.store(sent, Ordering::Relaxed);
+        let takeover = control.producer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
+        control.producer.takeovers.store(takeover, Ordering::Relaxed);
+        let capacity = lane.capacity();
+        Some(Producer { lane, stamped, capacity, tail, head: read, sure: 0, takeover, damaged: false })
+    }
+
+    /// Where the next record goes, what is released, and how many messages were sent; `None` if the words in the lane are
+    /// impossible. Changes nothing.
+    fn walk(lane: &L, stamped: bool) -> Option<(u64, u64, u64)> {
         let capacity = lane.capacity();
         let control = lane.control();
         let shared_tail = control.producer.tail.load(Ordering::Relaxed);
@@ -77,8 +106,7 @@ impl<L: LaneView> Producer<L> {
         let mut sent = control.producer.sent.load(Ordering::Relaxed);
         // The consumer may be past the shared tail by what was published and not recorded.
         let mut tail = shared_tail;
-        let damaged = control.consumer.corrupt.load(Ordering::Relaxed) != 0;
-        if damaged || !tail.is_multiple_of(8) || !read.is_multiple_of(8) || tail.max(read) > MAX_POSITION {
+        if !tail.is_multiple_of(8) || !read.is_multiple_of(8) || tail.max(read) > MAX_POSITION {
             return None;
         }
         // No producer of ours leaves so many behind `tail`: the walk is bounded whatever the lane holds.
@@ -107,16 +135,17 @@ impl<L: LaneView> Producer<L> {
             // Empty: let the two counts agree again, whatever a death between two stores did to them.
             sent = control.consumer.received.load(Ordering::Relaxed);
         }
-        control.producer.tail.store(tail, Ordering::Relaxed);
-        control.producer.sent.store(sent, Ordering::Relaxed);
-        let takeover = control.producer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
-        control.producer.takeovers.store(takeover, Ordering::Relaxed);
-        Some(Producer { lane, stamped, capacity, tail, head: read, sure: 0, takeover })
+        Some((tail, read, sent))
     }
 
     /// The lane.
     pub(crate) fn lane(&self) -> &L {
         &self.lane
+    }
+
+    /// Where the next record goes.
+    pub(crate) fn position(&self) -> u64 {
+        self.tail
     }
 
     /// Whether another producer has taken the lane over.
@@ -132,6 +161,9 @@ impl<L: LaneView> Producer<L> {
     pub(crate) fn reserve(&mut self, length: u64, look: Look) -> Room {
         if self.is_lost() {
             return Room::Lost;
+        }
+        if self.damaged {
+            return Room::Corrupt;
         }
         let size = record::size(length, self.stamped);
         let to_end = self.capacity - (self.tail & (self.capacity - 1));
@@ -157,13 +189,16 @@ impl<L: LaneView> Producer<L> {
             seen = control.consumer.read.load(Ordering::Acquire); // D
         }
         if control.consumer.corrupt.load(Ordering::Relaxed) != 0 {
-            return Some(Room::Corrupt); // the receiver has given this lane up
+            (self.damaged, self.sure) = (true, 0); // the receiver has given this lane up
+            return Some(Room::Corrupt);
         }
         // `head` may lag behind what `read` told us before; anything outside [ours, tail] otherwise is a lie.
         if seen < self.head && seen == batched && look == Look::Batched {
             seen = self.head;
         }
         if seen < self.head || seen > self.tail || !seen.is_multiple_of(8) {
+            (self.damaged, self.sure) = (true, 0);
+            mark_damage(&self.lane, self.tail);
             return Some(Room::Corrupt);
         }
         self.head = seen;

@@ -770,6 +770,53 @@ fn impossible_positions_are_refused() {
     }
 }
 
+/// Whoever met damage, it is final: for the one who met it, and for successors, also when the words are put right again.
+#[test]
+fn what_a_sender_met_stays() {
+    let mut both = warm(false, &[]);
+    let control = both.lane.control();
+    let (read, tail) = (control.consumer.read.load(Ordering::Relaxed), both.tx.position());
+    let lie = |word: u64| {
+        control.consumer.read.store(word, Ordering::Relaxed);
+        control.head.word.store(word, Ordering::Relaxed);
+    };
+    lie(tail + 8);
+    assert!(
+        matches!(both.tx.reserve(both.lane.capacity() / 2 - 16, Look::Exact), Room::Ready(_)),
+        "not asked"
+    );
+    while both.tx.send_at_once(b"12345678", &both.stamps) {}
+    let position = both.tx.position();
+    lie(position + 8);
+    while let Room::Ready(room) = both.tx.reserve(8, Look::Exact) {
+        both.tx.commit(room, 8, &both.stamps);
+        lie(both.tx.position() + 8);
+    }
+    assert!(matches!(both.tx.reserve(8, Look::Exact), Room::Corrupt));
+    assert_eq!(control.producer.corrupt.load(Ordering::Relaxed), both.tx.position() + 1);
+    lie(read);
+    assert!(matches!(both.tx.reserve(8, Look::Exact), Room::Corrupt));
+    assert!(!both.tx.send_at_once(&[], &both.stamps));
+    assert!(Producer::take_over(both.lane.clone(), false).is_none());
+
+    // Met by one who comes: marked as well.
+    let both = warm(false, &[]);
+    let control = both.lane.control();
+    let tail = control.producer.tail.swap(12, Ordering::Relaxed);
+    assert!(Producer::take_over(both.lane.clone(), false).is_none());
+    control.producer.tail.store(tail, Ordering::Relaxed);
+    assert!(Producer::take_over(both.lane.clone(), false).is_none());
+    assert_eq!(control.producer.corrupt.load(Ordering::Relaxed), 13);
+
+    // And by a receiver that comes.
+    let both = warm(false, &[]);
+    let control = both.lane.control();
+    let read = control.consumer.read.swap(u64::MAX, Ordering::Relaxed);
+    assert_eq!(Consumer::take_over(both.lane.clone(), false, 16).peek(), Peek::Corrupt(0));
+    control.consumer.read.store(read, Ordering::Relaxed);
+    assert_eq!(Consumer::take_over(both.lane.clone(), false, 16).peek(), Peek::Corrupt(0));
+}
+
 /// Two that believe to own the same side, as after `unshare`: the older one notices and stops.
 #[test]
 fn who_was_taken_over_stops() {

@@ -26,7 +26,7 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sysring\0");
 pub(crate) const ABANDONED: u64 = u64::from_le_bytes(*b"givenup\0");
 
 /// Version of this layout. Any change of the structures below changes it.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 
 /// Second word: the version and a pattern that reads differently in another byte order.
 pub(crate) const VERSION_WORD: u64 = (LAYOUT_VERSION as u64) << 32 | 0x0102_0304;
@@ -113,7 +113,7 @@ pub(crate) struct ReceiverBell {
 /// Bit of [`ReceiverBell::notice`]: the channel was removed. Never cleared.
 pub(crate) const REMOVED: u64 = 1 << 63;
 
-/// How often each side has come. Written at attach only.
+/// How often each side has come, and how often something was damaged. Nobody writes it per message.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub(crate) struct Visits {
@@ -123,6 +123,8 @@ pub(crate) struct Visits {
     pub(crate) receivers: AtomicU64,
     /// Sender departures that a receiver has reported as an end.
     pub(crate) departed: AtomicU64,
+    /// How often a call has reported damage (for monitoring).
+    pub(crate) damages: AtomicU64,
 }
 
 /// The first page.
@@ -181,6 +183,8 @@ pub(crate) struct ProducerLine {
     pub(crate) sent_bytes: AtomicU64,
     /// Grows with every takeover: a producer that finds another number than its own has lost its seat.
     pub(crate) takeovers: AtomicU64,
+    /// 1 + the position at which a sender met impossible words; 0 = none was met. Final for the lane.
+    pub(crate) corrupt: AtomicU64,
 }
 
 /// The sender's bell: written by it when it must wait for room, read by the receiver at every release.

@@ -109,9 +109,8 @@ impl View {
         if max_message > geometry.largest_message() {
             return Err(damaged("impossible largest message", max_message));
         }
-        let name = read_name(header).ok_or_else(|| {
-            damaged("impossible name of length", header.name.length.load(Ordering::Relaxed))
-        })?;
+        let length = header.name.length.load(Ordering::Relaxed);
+        let name = read_name(header, length).ok_or_else(|| damaged("impossible name of length", length))?;
         Ok(View { geometry, flags, max_message, name, header: HeaderMap::new(region) })
     }
 
@@ -148,6 +147,12 @@ impl View {
     #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Counts a report of damage, for monitoring.
+    #[cold]
+    pub(crate) fn count_damage(&self) {
+        self.header().visits.damages.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether somebody has marked the channel as removed.
@@ -215,16 +220,15 @@ impl View {
     }
 }
 
-fn read_name(header: &Header) -> Option<String> {
-    let length = usize::try_from(header.name.length.load(Ordering::Relaxed)).ok()?;
-    if length > MAX_NAME {
-        return None;
-    }
+fn read_name(header: &Header, length: u64) -> Option<String> {
+    let length = usize::try_from(length).ok().filter(|&length| length <= MAX_NAME)?;
     let mut bytes = [0; MAX_NAME];
     for (chunk, word) in bytes.chunks_mut(8).zip(&header.name.bytes) {
         chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
     }
-    String::from_utf8(bytes[..length].to_vec()).ok()
+    let name = core::str::from_utf8(&bytes[..length]).ok()?;
+    // What no creator writes would reach somebody's terminal.
+    (!name.chars().any(char::is_control)).then(|| name.to_owned())
 }
 
 fn write_name(header: &Header, name: &str) {

@@ -7,6 +7,7 @@
 //! System V objects that are marked as ours. A test that leaves one behind has failed.
 
 mod collect;
+mod damage;
 mod death;
 mod flow;
 mod inherit;
@@ -40,6 +41,7 @@ fn main() {
         inherit::TESTS,
         processes::TESTS,
         removal::TESTS,
+        damage::TESTS,
         races::TESTS,
         users::TESTS,
         collect::TESTS,

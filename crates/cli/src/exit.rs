@@ -146,9 +146,11 @@ fn usage_text(report: &str) -> String {
     joined.strip_prefix("error: ").unwrap_or(&joined).trim_end_matches('.').to_owned()
 }
 
-/// A file name or a channel name may hold anything; a report stays one line.
+/// A file name or a channel name may hold anything; a report stays one line, and says nothing to the terminal.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let visible = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    line.chars().map(visible).collect()
 }
 
 #[cfg(test)]
@@ -164,6 +166,11 @@ mod tests {
         let line = one_line(&usage_text(&error.to_string()));
         assert!(line.starts_with("unexpected argument '--cout' found"), "{line}");
         assert!(line.contains("--count") && line.contains("Usage: sysring recv"), "{line}");
+    }
+
+    #[test]
+    fn a_report_says_nothing_to_the_terminal() {
+        assert_eq!(one_line("a\nb \u{1b}[2Jc\u{9b}d \u{e4}"), "a b \\u{1b}[2Jc\\u{9b}d \u{e4}");
     }
 
     #[test]

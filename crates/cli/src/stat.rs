@@ -36,6 +36,7 @@ struct Report {
     size: u64,
     mode: String,
     owner_uid: u32,
+    owner_gid: u32,
     creator_uid: u32,
     creator_pid: i32,
     created_unix: u64,
@@ -45,6 +46,7 @@ struct Report {
     locked: bool,
     messages: u64,
     bytes: u64,
+    damages: u64,
     receiver: Receiver,
     senders: Vec<Sender>,
     waits: Vec<Wait>,
@@ -71,6 +73,7 @@ struct Sender {
     messages: u64,
     bytes: u64,
     corrupt: bool,
+    corrupt_at: Option<u64>,
 }
 
 /// One end that waits for the other.
@@ -101,6 +104,7 @@ fn report(stats: &Stats) -> Report {
         size: stats.size,
         mode: format!("{:03o}", stats.mode),
         owner_uid: stats.owner_uid,
+        owner_gid: stats.owner_gid,
         creator_uid: stats.creator_uid,
         creator_pid: stats.creator_pid,
         created_unix: stats.created.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
@@ -110,6 +114,7 @@ fn report(stats: &Stats) -> Report {
         locked: stats.locked,
         messages: state::messages(stats),
         bytes: bytes(stats),
+        damages: stats.damages,
         receiver: Receiver {
             taken: stats.receiver.taken,
             pid: holder(&stats.receiver),
@@ -134,6 +139,7 @@ fn sender(lane: &LaneStats) -> Sender {
         messages: lane.messages,
         bytes: lane.used,
         corrupt: lane.corrupt,
+        corrupt_at: lane.corrupt_at,
     }
 }
 
@@ -232,7 +238,7 @@ fn summary(stats: &Stats) -> Vec<(&'static str, String)> {
     let age = HumanDuration(Duration::from_secs(age.as_secs()));
     let taken = state::senders_taken(stats);
     let (messages, used) = (state::messages(stats), BinaryBytes(bytes(stats)));
-    vec![
+    let mut summary = vec![
         (
             "channel",
             format!(
@@ -266,8 +272,8 @@ fn summary(stats: &Stats) -> Vec<(&'static str, String)> {
         (
             "access",
             format!(
-                "mode {:03o}, owner uid {}, made {age} ago by pid {} of uid {}",
-                stats.mode, stats.owner_uid, stats.creator_pid, stats.creator_uid
+                "mode {:03o}, owner uid {} gid {}, made {age} ago by pid {} of uid {}",
+                stats.mode, stats.owner_uid, stats.owner_gid, stats.creator_pid, stats.creator_uid
             ),
         ),
         (
@@ -282,7 +288,15 @@ fn summary(stats: &Stats) -> Vec<(&'static str, String)> {
         ("receiver", receiver(&stats.receiver)),
         ("senders", format!("{taken} of {}", stats.senders)),
         ("depth", format!("{messages} messages, {used}")),
-    ]
+    ];
+    let damaged = stats.lanes.iter().filter_map(|lane| lane.corrupt_at.map(|at| (lane.lane, at)));
+    let places: Vec<String> =
+        damaged.map(|(lane, at)| format!("lane {lane} from position {at} on")).collect();
+    if !places.is_empty() || stats.damages > 0 {
+        let places = if places.is_empty() { "no lane now".into() } else { places.join(", ") };
+        summary.push(("damage", format!("{places}; reported {} times", stats.damages)));
+    }
+    summary
 }
 
 fn options(stats: &Stats) -> String {
