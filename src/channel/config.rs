@@ -11,6 +11,7 @@ use crate::segment::layout::{
 };
 use crate::segment::view::{Plan, View};
 use crate::sys::process;
+use crate::sys::shm::ShmStat;
 use crate::wait::WaitStrategy;
 
 /// How many senders a channel is made for.
@@ -75,6 +76,8 @@ pub enum Fence {
 
 /// Default bytes of a lane.
 const DEFAULT_CAPACITY: u64 = 1 << 20;
+/// Permission bit: users who are neither the owner nor in the group may write.
+const EVERYBODY_WRITES: u32 = 0o002;
 /// Default number of sender seats of an MPSC channel.
 const DEFAULT_SENDERS: u32 = 64;
 
@@ -100,6 +103,7 @@ pub struct Builder {
     capacity: Option<u64>,
     max_message: Option<u64>,
     mode: Option<u32>,
+    pub(super) group: Option<u32>,
     order: Option<Order>,
     persistent: Option<bool>,
     pub(super) huge_pages: bool,
@@ -172,6 +176,8 @@ impl Builder {
     /// Permission bits of the segment and the semaphore set; default 0600. Whoever may write may also damage the
     /// channel's contents; all are equal inside it.
     ///
+    /// A channel that another user made and that every user may write to is opened only if that mode is asked for.
+    ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let name = format!("doc-config-builder-mode-{}", std::process::id());
@@ -183,6 +189,25 @@ impl Builder {
     /// ```
     pub fn mode(mut self, mode: u32) -> Builder {
         self.mode = Some(mode);
+        self
+    }
+
+    /// The group that the second digit of [`Builder::mode`] is about; default: the group of the process that makes
+    /// the channel. Members of the group must also trust the channel's creator, see [`Builder::trust_uid`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::os::unix::fs::MetadataExt;
+    /// # let name = format!("doc-config-builder-group-{}", std::process::id());
+    /// let group = std::fs::metadata("/proc/self")?.gid(); // any group id
+    /// let channel = sysring::spsc().mode(0o660).group(group).create(&name)?;
+    /// assert_eq!(channel.stats()?.owner_gid, group);
+    /// channel.remove()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn group(mut self, gid: u32) -> Builder {
+        self.group = Some(gid);
         self
     }
 
@@ -469,9 +494,14 @@ impl Builder {
         }
     }
 
-    /// Permission bits for `shmget` and `semget`.
+    /// The channel's permission bits.
     pub(super) fn mode_bits(&self) -> u32 {
         self.mode.unwrap_or(0o600)
+    }
+
+    /// Permission bits for `shmget`. What is for another group than the maker's is granted when it has that group.
+    pub(super) fn birth_mode(&self) -> u32 {
+        if self.group.is_some() { self.mode_bits() & !0o070 } else { self.mode_bits() }
     }
 
     /// The channel to make.
@@ -529,7 +559,7 @@ impl Builder {
     }
 
     /// Compares what was asked for with what is there.
-    pub(super) fn check(&self, address: &Address, view: &View, mode: u32) -> Result<(), OpenError> {
+    pub(super) fn check(&self, address: &Address, view: &View, segment: &ShmStat) -> Result<(), OpenError> {
         let shape = view.geometry();
         let differs = |what: &str, wanted: String, found: String| {
             let text = format!("its {what} is {found}, not {wanted} as asked for");
@@ -558,8 +588,17 @@ impl Builder {
         if let Some(wanted) = self.persistent.filter(|wanted| *wanted != persistent) {
             return differs("persistence", wanted.to_string(), persistent.to_string());
         }
+        let mode = segment.mode;
         if let Some(wanted) = self.mode.filter(|wanted| *wanted != mode) {
             return differs("mode", format!("{wanted:03o}"), format!("{mode:03o}"));
+        }
+        if let Some(wanted) = self.group.filter(|wanted| *wanted != segment.gid) {
+            return differs("group", wanted.to_string(), segment.gid.to_string());
+        }
+        if self.mode.is_none() && mode & EVERYBODY_WRITES != 0 && segment.cuid != process::euid() {
+            let text = format!("every user may write to it (mode {mode:03o}, made by user {})", segment.cuid);
+            return Err(OpenError::new(OpenErrorKind::Mismatch, address, text)
+                .with_hint(format!("ask for mode {mode:03o} if that is meant")));
         }
         Ok(())
     }

@@ -62,10 +62,10 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     let marked = shm::remove(id);
     let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
     marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
+    let owner = owner(builder, id).map_err(|(call, errno)| fail(call, errno))?;
     if builder.lock {
         shm::lock(id).map_err(|errno| fail("shmctl(SHM_LOCK)", errno))?;
     }
-    let owner = Owner { uid: process::euid(), gid: process::egid(), mode: builder.mode_bits() };
     let mut attempts = 0..ATTEMPTS;
     let set = loop {
         match Set::make(id, plan.geometry.semaphores(), owner, None) {
@@ -138,7 +138,7 @@ fn make_segment(
     plan: &mut Plan,
 ) -> Result<i32, OpenError> {
     let fail = |call, errno| OpenError::system(address, call, errno);
-    let flags = shm::IPC_CREAT | shm::IPC_EXCL | builder.mode_bits() as i32;
+    let flags = shm::IPC_CREAT | shm::IPC_EXCL | builder.birth_mode() as i32;
     let size = plan.geometry.total() as usize;
     let huge =
         if builder.huge_pages { shm::get(key, size, flags | shm::SHM_HUGETLB) } else { Err(Errno::ENOSYS) };
@@ -151,6 +151,22 @@ fn make_segment(
         Err(_) => shm::get(key, size, flags).map_err(|errno| fail("shmget", errno))?,
     };
     Ok(id)
+}
+
+/// Whose the segment is, and so the semaphore set that is made for it; after giving it to the group that was asked for.
+fn owner(builder: &Builder, id: i32) -> Result<Owner, (&'static str, Errno)> {
+    let stat = shm::stat(id).map_err(|errno| ("shmctl(IPC_STAT)", errno))?;
+    let there = Owner { uid: stat.uid, gid: stat.gid, mode: stat.mode };
+    let wanted = Owner { gid: builder.group.unwrap_or(stat.gid), mode: builder.mode_bits(), ..there };
+    if builder.group.is_none() || wanted == there {
+        return Ok(there);
+    }
+    match shm::set_permissions(id, wanted.uid, wanted.gid, wanted.mode) {
+        Ok(()) => Ok(wanted),
+        // Somebody else's, who decides about it.
+        Err(Errno::EPERM) => Ok(there),
+        Err(errno) => Err(("shmctl(IPC_SET)", errno)),
+    }
 }
 
 /// What one try led to.
@@ -279,7 +295,7 @@ impl Attempt<'_> {
         if self.want == Want::Create {
             return Err(self.fail("shmget", Errno::EEXIST));
         }
-        self.builder.check(self.address, &view, stat.mode)?;
+        self.builder.check(self.address, &view, &stat)?;
         let shared = Shared::new(view, self.address.to_string(), self.builder);
         match shared.find_set() {
             Ok(_) => Ok(Step::Done(Arc::new(shared))),
@@ -376,10 +392,10 @@ impl Attempt<'_> {
         if let Some(set) = last.filter(|set| set.is_marked_for(id)) {
             return Ok(Some(set));
         }
-        let owner = match shm::stat(id) {
-            Ok(stat) => Owner { uid: stat.uid, gid: stat.gid, mode: stat.mode },
-            Err(Errno::EINVAL | Errno::EIDRM) => return Ok(None),
-            Err(errno) => return Err(self.fail("shmctl(IPC_STAT)", errno)),
+        let owner = match owner(self.builder, id) {
+            Ok(owner) => owner,
+            Err((_, Errno::EINVAL | Errno::EIDRM)) => return Ok(None),
+            Err((call, errno)) => return Err(self.fail(call, errno)),
         };
         let new = match Set::make(id, plan.geometry.semaphores(), owner, last) {
             Ok(new) => new,

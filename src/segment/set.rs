@@ -40,7 +40,7 @@ pub(crate) struct Set {
 pub(crate) const LAST_WORD: u64 = u64::MAX;
 
 /// Who may use a set: as the segment that it belongs to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -88,9 +88,12 @@ impl Set {
     ///
     /// The first one that a process makes shows whether the kernel undoes what the dead have done.
     pub(crate) fn make(shm: i32, semaphores: u16, owner: Owner, last: Option<Set>) -> Result<Set, NoSet> {
+        // Nobody else gets in before the set has its owner.
+        let ours = (owner.uid, owner.gid) == (process::euid(), process::egid());
+        let birth_mode = if ours { owner.mode } else { 0o600 };
         let id = loop {
             let key = KEY | (process::random_u64() & 0xffff) as i32;
-            let flags = sem::IPC_CREAT | sem::IPC_EXCL | (owner.mode & 0o777) as i32;
+            let flags = sem::IPC_CREAT | sem::IPC_EXCL | (birth_mode & 0o777) as i32;
             match sem::get(key, semaphores.into(), flags) {
                 Err(Errno::EEXIST) => {}
                 made => break made?,
@@ -146,7 +149,7 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
         }
     }
     let stat = sem::stat(id)?;
-    if (stat.uid, stat.gid) != (owner.uid, owner.gid) {
+    if (stat.uid, stat.gid, stat.mode) != (owner.uid, owner.gid, owner.mode & 0o777) {
         // EINVAL: that user is not known in our user namespace; the set is not gone.
         sem::set_owner(id, owner.uid, owner.gid, owner.mode)
             .map_err(|errno| if errno == Errno::EINVAL { Errno::EPERM } else { errno })?;

@@ -157,13 +157,18 @@ pub(crate) fn is_root() -> bool {
     uid == 0
 }
 
-/// Becomes another user for good. To be called in a child.
+/// Becomes another user for good, alone in a group of the same number. To be called in a child.
 pub(crate) fn become_user(uid: u32) {
+    become_member(uid, uid);
+}
+
+/// Becomes another user for good, in that group and no other. To be called in a child.
+pub(crate) fn become_member(uid: u32, gid: u32) {
     let parent = std::os::unix::process::parent_id();
     // SAFETY: an empty list, so the pointer is not read.
     let groups = unsafe { libc::setgroups(0, std::ptr::null()) };
     // SAFETY: takes a number.
-    let group = unsafe { libc::setgid(uid) };
+    let group = unsafe { libc::setgid(gid) };
     // SAFETY: takes a number; this process has one thread.
     let user = unsafe { libc::setuid(uid) };
     assert_eq!((groups, group, user), (0, 0, 0), "{}", io::Error::last_os_error());
@@ -187,6 +192,14 @@ pub(crate) fn remove_set(set: i32) {
     // SAFETY: the command takes no argument and touches no memory of this process.
     let removed = unsafe { libc::semctl(set, 0, libc::IPC_RMID) };
     assert_eq!(removed, 0, "set {set}: {}", io::Error::last_os_error());
+}
+
+/// Adds units to a semaphore, or with 0 looks whether it is zero, without waiting. `Err`: the errno.
+pub(crate) fn semaphore_add(set: i32, index: u16, units: i16) -> Result<(), i32> {
+    let mut op = libc::sembuf { sem_num: index, sem_op: units, sem_flg: libc::IPC_NOWAIT as i16 };
+    // SAFETY: one operation, which lives for the call.
+    let done = unsafe { libc::semop(set, &mut op, 1) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
 }
 
 /// A sender with in-place access.

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sysring::Address;
+use nix::unistd::{Group, User};
+use sysring::{Address, Builder};
 
 use crate::framing::{Input, Output};
 
@@ -61,15 +62,40 @@ pub(crate) struct CreateArgs {
     /// The longest message; asking for more than half the capacity raises the capacity
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_message: Option<u64>,
-    /// Who may use it, in octal
-    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
-    pub(crate) mode: u32,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// Order between messages of different senders
     #[arg(long, value_enum, default_value_t = OrderArg::Total)]
     pub(crate) order: OrderArg,
     /// Let senders fail when the receiver goes, instead of waiting for the next one
     #[arg(long)]
     pub(crate) no_persistent: bool,
+}
+
+/// Who may use a channel, and whose channels are used.
+#[derive(Debug, Args)]
+pub(crate) struct AccessArgs {
+    /// Who may use the channel, in octal; one that is there must have this mode [default of a new one: 600]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) mode: Option<u32>,
+    /// The group that the second digit of the mode is about, by name or number
+    #[arg(long, value_parser = group)]
+    pub(crate) group: Option<u32>,
+    /// Also use channels that this user made, by name or number; may be given several times
+    #[arg(long, value_name = "USER", value_parser = user)]
+    pub(crate) trust: Vec<u32>,
+}
+
+impl AccessArgs {
+    pub(crate) fn apply(&self, mut builder: Builder) -> Builder {
+        if let Some(mode) = self.mode {
+            builder = builder.mode(mode);
+        }
+        if let Some(group) = self.group {
+            builder = builder.group(group);
+        }
+        self.trust.iter().fold(builder, |builder, uid| builder.trust_uid(*uid))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,6 +121,8 @@ pub(crate) struct SendArgs {
     /// Give up when a message has waited this long for room
     #[arg(long, value_name = "T", value_parser = time)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +150,8 @@ pub(crate) struct RecvArgs {
     /// What is written: lines, length (4 bytes little-endian before each message) or raw bytes
     #[arg(long, value_enum, default_value_t = Output::Lines)]
     pub(crate) framing: Output,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -207,6 +237,33 @@ fn mode(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A group's number, or its name in the system's tables.
+fn group(text: &str) -> Result<u32, String> {
+    account(text, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+}
+
+/// A user's number, or its name in the system's tables.
+fn user(text: &str) -> Result<u32, String> {
+    account(text, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
+}
+
+fn account(
+    text: &str,
+    what: &str,
+    find: impl FnOnce(&str) -> nix::Result<Option<u32>>,
+) -> Result<u32, String> {
+    match text.parse() {
+        // All ones mean "leave it as it is" to the kernel.
+        Ok(u32::MAX) => Err(format!("there is no {what} {text}")),
+        Ok(number) => Ok(number),
+        Err(_) => match find(text) {
+            Ok(Some(number)) => Ok(number),
+            Ok(None) => Err(format!("there is no {what} of that name")),
+            Err(errno) => Err(format!("looking for that {what}: {errno:?} ({})", errno.desc())),
+        },
+    }
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)
@@ -247,6 +304,16 @@ mod tests {
         assert_eq!(time("7d"), Ok(Duration::from_secs(604_800)));
         for bad in ["", "5", "s", "1w", "1D", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
             assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_and_groups() {
+        assert_eq!(user("1000"), Ok(1000));
+        assert_eq!(user("root"), Ok(0));
+        assert_eq!(group("root"), Ok(0));
+        for bad in ["", "-1", "4294967295", "4294967296", "no such user", "root\0"] {
+            assert!(user(bad).is_err() && group(bad).is_err(), "{bad}");
         }
     }
 

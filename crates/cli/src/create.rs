@@ -6,8 +6,8 @@ use crate::args::{CreateArgs, OrderArg};
 use crate::exit::Failure;
 
 pub(crate) fn run(args: &CreateArgs) -> Result<(), Failure> {
-    let mut builder = if args.spsc { sysring::spsc() } else { sysring::mpsc() };
-    builder = builder.mode(args.mode).persistent(!args.no_persistent);
+    let mut builder = args.access.apply(if args.spsc { sysring::spsc() } else { sysring::mpsc() });
+    builder = builder.persistent(!args.no_persistent);
     if !args.spsc {
         builder = builder.order(match args.order {
             OrderArg::Total => Order::Total,

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     signals::watch()?;
     let mut stdout = Stdout::new(args.framing)?;
 
-    let builder = Builder::default();
+    let builder = args.access.apply(Builder::default());
     let name = args.name.clone();
     let channel = if args.create { builder.open_or_create(name) } else { builder.open(name) }?;
     let mut receiver = channel.receiver()?;

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     signals::watch()?;
     let (input, mut progress) = open_input(args.file.as_deref())?;
 
-    let builder = Builder::default();
+    let builder = args.access.apply(Builder::default());
     let name = args.name.clone();
     let channel = if args.create { builder.open_or_create(name) } else { builder.open(name) }?;
     let mut sender = channel.sender()?;

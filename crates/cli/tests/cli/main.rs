@@ -9,3 +9,4 @@ mod observe;
 mod signals;
 mod support;
 mod transfer;
+mod users;

@@ -120,11 +120,20 @@ impl Running {
 
     /// Stdin has these bytes, then ends.
     pub(crate) fn with_input(args: &[impl AsRef<OsStr>], input: impl Into<Vec<u8>>) -> Self {
-        let mut running = Self::start(args);
-        let (mut stdin, input) = (running.stdin.take().unwrap(), input.into());
+        Self::start(args).fed(input)
+    }
+
+    /// As [`Running::with_input`], another command.
+    pub(crate) fn of_with_input(mut command: Command, input: impl Into<Vec<u8>>) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of(command).fed(input)
+    }
+
+    fn fed(mut self, input: impl Into<Vec<u8>>) -> Self {
+        let (mut stdin, input) = (self.stdin.take().unwrap(), input.into());
         // A process that ends early does not read all of it.
-        running.writer = Some(thread::spawn(move || drop(stdin.write_all(&input))));
-        running
+        self.writer = Some(thread::spawn(move || drop(stdin.write_all(&input))));
+        self
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -269,8 +278,13 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// The built binary.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sysring"))
+}
+
 fn command(args: &[impl AsRef<OsStr>]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sysring"));
+    let mut command = Command::new(program());
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
