@@ -28,7 +28,7 @@
 //! | letter | where | order | pairs with |
 //! |---|---|---|---|
 //! | E | stamp `fetch_add` in [`crate::lane::Producer::commit`] | AcqRel | E of later senders, F |
-//! | F | counter load in [`Merge::next`] | Acquire | E |
+//! | F | counter load in `Merge::count`, for [`Merge::next`] | Acquire | E |
 //! | G | bit cleared in [`Merge::retire`] | AcqRel | H |
 //! | H | [`show`], bit set by a sender at attach | Release | G |
 
@@ -89,7 +89,27 @@ pub(crate) struct Merge<L> {
     run: u32,
     /// Stamps of the run stay below it: those of the other heads, and the horizon.
     bound: u64,
+    /// Position at which the run ends in total order: the lane's mark.
+    run_end: u64,
+    /// What is known of each lane's stamps, see [`Mark`].
+    marks: Vec<Mark>,
+    /// The highest value of the counter that was believed; 0 = none yet.
+    highest: u64,
+    /// Somebody has played with the counter: a stamp above it proves nothing against its lane any more.
+    counter_damaged: bool,
 }
+
+/// What begins at position `end` or behind it has no stamp below `horizon`: `end` lies one capacity ahead of where the
+/// receiver was when it had read the counter, so its sender got the room for it (C, D) after that. Without this a sender
+/// could stay in front of all others for ever with small stamps.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    end: u64,
+    horizon: u64,
+}
+
+/// No honest counter comes near.
+const MAX_STAMP: u64 = 1 << 62;
 
 /// See [`Merge::run`].
 const NO_RUN: u32 = u32::MAX;
@@ -135,6 +155,10 @@ impl<L: LaneView> Merge<L> {
             turn: (0, TURN),
             run: if rule == Rule::Single { 0 } else { NO_RUN },
             bound: 0,
+            run_end: 0,
+            marks: vec![Mark::default(); count],
+            highest: 0,
+            counter_damaged: false,
             lanes,
         }
     }
@@ -191,6 +215,7 @@ impl<L: LaneView> Merge<L> {
                     self.taken = Some(lane);
                     let others = self.heads.peek().map_or(u64::MAX, |Reverse((stamp, _))| *stamp);
                     (self.run, self.bound) = (lane, others.min(self.horizon));
+                    self.run_end = self.marks[lane as usize].end;
                 }
             }
             Rule::PerSender => {
@@ -235,6 +260,9 @@ impl<L: LaneView> Merge<L> {
     #[inline(always)]
     fn run(&mut self, bitmap: &Bitmap) -> Option<(&mut Consumer<L>, Option<impl FnOnce() -> u64>, &mut u32)> {
         if self.rule == Rule::PerSender && self.turn.1 == 0 {
+            return None;
+        }
+        if self.rule == Rule::Total && self.lanes.get(self.run as usize)?.position() >= self.run_end {
             return None;
         }
         let is_only = self.active.len() == 1;
@@ -288,6 +316,9 @@ impl<L: LaneView> Merge<L> {
     fn look(&mut self, lane: u32) -> Option<Next> {
         match self.lanes[lane as usize].peek() {
             Peek::Record(found) => {
+                if self.is_past_mark(lane) {
+                    self.horizon = 0; // look around before it is delivered
+                }
                 self.found[lane as usize] = Some(found);
                 self.heads.push(Reverse((found.stamp, lane)));
                 None
@@ -295,6 +326,87 @@ impl<L: LaneView> Merge<L> {
             Peek::Empty => None,
             Peek::Corrupt(position) => Some(self.give_up(lane, position)),
         }
+    }
+
+    #[inline]
+    fn is_past_mark(&self, lane: u32) -> bool {
+        self.lanes[lane as usize].position() >= self.marks[lane as usize].end
+    }
+
+    fn mark(&mut self, lane: u32, horizon: u64) {
+        let end = self.lanes[lane as usize].position().saturating_add(self.lanes[lane as usize].capacity());
+        self.marks[lane as usize] = Mark { end, horizon };
+    }
+
+    /// Checks the stamps of heads behind their lane's mark, and moves those marks. To be called with what the counter
+    /// is now.
+    fn move_marks(&mut self, horizon: u64) -> Option<Next> {
+        for index in 0..self.active.len() {
+            let lane = self.active[index];
+            let Some(head) = self.found[lane as usize].filter(|_| self.is_past_mark(lane)) else { continue };
+            if head.stamp < self.marks[lane as usize].horizon && !self.counter_damaged {
+                return Some(self.condemn(lane));
+            }
+            self.mark(lane, horizon);
+        }
+        None
+    }
+
+    /// Gives up a lane because of a stamp that is impossible beside the counter.
+    #[cold]
+    fn condemn(&mut self, lane: u32) -> Next {
+        self.heads.retain(|Reverse((_, other))| *other != lane);
+        self.found[lane as usize] = None;
+        self.taken = self.taken.filter(|taken| *taken != lane);
+        let position = self.lanes[lane as usize].condemn();
+        self.give_up(lane, position)
+    }
+
+    /// Gives up a lane in which nothing can be released any more, from there on. Returns where that is.
+    #[cold]
+    pub(crate) fn disown(&mut self, lane: u32) -> u64 {
+        self.lanes[lane as usize].rewind();
+        self.condemn(lane);
+        self.lanes[lane as usize].position()
+    }
+
+    /// Marks the lanes that were given up, in case that somebody has removed their marks: no sender shall wait there.
+    pub(crate) fn insist(&self) {
+        let given_up = |lane: &usize| self.corrupt[lane / 64] >> (lane % 64) & 1 == 1;
+        (0..self.lanes.len()).filter(given_up).for_each(|lane| self.lanes[lane].insist());
+    }
+
+    /// The counter, as far as it can be believed: it never goes back.
+    #[inline]
+    fn count(&mut self, stamps: &AtomicU64) -> u64 {
+        let counter = stamps.load(Ordering::Acquire); // F
+        if counter < self.highest || counter > MAX_STAMP {
+            self.mend(stamps, counter);
+        } else {
+            self.highest = counter;
+        }
+        self.highest
+    }
+
+    /// Whether a counter that was never seen before can be believed: every head that was seen took its stamp from it. If
+    /// not, it is as likely to be wrong as a lane, and no lane pays for it.
+    #[cold]
+    fn judge_counter(&mut self, stamps: &AtomicU64) {
+        let counter = stamps.load(Ordering::Acquire); // F
+        let highest =
+            self.heads.iter().map(|Reverse((stamp, _))| *stamp).filter(|stamp| *stamp < MAX_STAMP).max();
+        if let Some(stamp) = highest.filter(|stamp| *stamp >= counter) {
+            self.highest = stamp + 1;
+            self.mend(stamps, counter);
+        }
+    }
+
+    /// Puts the counter right again, for the senders to go on from there.
+    #[cold]
+    fn mend(&mut self, stamps: &AtomicU64, counter: u64) {
+        self.counter_damaged = true;
+        // Failed, it is looked at again with the next message.
+        let _ = stamps.compare_exchange(counter, self.highest, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     #[cold]
@@ -383,29 +495,37 @@ impl<L: LaneView> Merge<L> {
         if !self.load_bitmap(shared.bitmap) {
             match self.active[..] {
                 _ if self.heads.is_empty() => return Next::Empty,
-                [only] => return self.head(only),
+                [only] => {
+                    self.mark(only, 0); // nobody waits behind it
+                    return self.head(only);
+                }
                 _ => {}
             }
         }
         for _ in 0..2 {
-            let horizon = shared.stamps.load(Ordering::Acquire); // F
+            let known = self.highest;
+            let horizon = self.count(shared.stamps);
             if let Some(&Reverse((stamp, lane))) = self.heads.peek()
                 && stamp >= horizon
+                && (known > 0 || stamp >= MAX_STAMP)
+                && !self.counter_damaged
             {
                 // The increment that gave this stamp precedes the publication that we have seen.
-                self.heads.pop();
-                self.found[lane as usize] = None;
-                let position = self.lanes[lane as usize].condemn();
-                return self.give_up(lane, position);
+                return self.condemn(lane);
             }
             self.load_bitmap(shared.bitmap);
-            if let Some(damage) = self.look_at_all() {
+            if let Some(damage) = self.look_at_all().or_else(|| self.move_marks(horizon)) {
                 return damage;
+            }
+            if known == 0 {
+                self.judge_counter(shared.stamps);
             }
             self.horizon = horizon;
             match self.heads.peek() {
                 None => return Next::Empty,
-                Some(&Reverse((stamp, lane))) if stamp < horizon => return self.head(lane),
+                Some(&Reverse((stamp, lane))) if stamp < horizon || self.counter_damaged => {
+                    return self.head(lane);
+                }
                 // Found by this look only: it is below the next counter.
                 Some(_) => {}
             }

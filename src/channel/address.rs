@@ -5,7 +5,7 @@ use core::str::FromStr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{OpenError, OpenErrorKind};
-use crate::segment::layout::MAX_NAME;
+use crate::segment::view::wrong_with_name;
 use crate::sys;
 
 /// Where a channel is found: a name, a raw key, a file and a number as for `ftok`, or a segment id.
@@ -44,8 +44,8 @@ pub(crate) enum Target {
 }
 
 impl Address {
-    /// A channel of that name: 1 to 248 bytes, no control characters, not beginning with `key:`, `path:` or
-    /// `id:`.
+    /// A channel of that name: 1 to 248 bytes, no control characters (nor marks that turn the direction of writing),
+    /// not beginning with `key:`, `path:` or `id:`.
     ///
     /// ```
     /// use sysring::{Address, OpenErrorKind};
@@ -55,18 +55,10 @@ impl Address {
     /// ```
     pub fn name(name: impl Into<String>) -> Address {
         let text = name.into();
-        let why = if text.is_empty() {
-            "a name has at least one character"
-        } else if text.len() > MAX_NAME {
-            "a name has at most 248 bytes"
-        } else if text.chars().any(char::is_control) {
-            "a name has no control characters"
-        } else if ["key:", "path:", "id:"].iter().any(|prefix| text.starts_with(prefix)) {
-            "a name does not begin with key:, path: or id:"
-        } else {
-            return Address(Kind::Name(text));
-        };
-        Address(Kind::Invalid { text, why })
+        match wrong_with_name(&text) {
+            Some(why) => Address(Kind::Invalid { text, why }),
+            None => Address(Kind::Name(text)),
+        }
     }
 
     /// A raw System V key, not 0 (which is `IPC_PRIVATE`).
@@ -148,7 +140,7 @@ fn number(text: &str) -> Option<i32> {
 }
 
 /// FNV-1a, 32 bits (Fowler, Noll, Vo); 0 is the private key and becomes 1.
-fn hash(name: &str) -> i32 {
+pub(super) fn hash(name: &str) -> i32 {
     let hash =
         name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.max(1).cast_signed()
@@ -230,6 +222,7 @@ mod tests {
             "path:x",
             "path::1",
             "a\nb",
+            "a\u{202e}b",
             &long,
         ] {
             let error = text.parse::<Address>().unwrap_err();

@@ -216,9 +216,10 @@ impl Collector {
     pub fn run(&self) -> Result<Vec<Finding>, OpenError> {
         let fail = |call| move |errno| OpenError::system(&"(all)", call, errno);
         let mut findings = Vec::new();
+        let resident = shm::resident(); // before a look at them makes pages
         for (id, stat) in shm::list().map_err(fail("shmctl(SHM_INFO)"))? {
             if is_channel_size(stat.size) && is_ours(stat.cuid) {
-                findings.extend(self.segment(id, &stat));
+                findings.extend(self.segment(id, &stat, resident.get(&id).copied()));
             }
         }
         let doomed: Vec<i32> = findings
@@ -247,10 +248,14 @@ impl Collector {
         }
     }
 
-    fn segment(&self, id: i32, stat: &ShmStat) -> Option<Finding> {
+    fn segment(&self, id: i32, stat: &ShmStat, resident: Option<u64>) -> Option<Finding> {
         let access = if self.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-        let resident = shm::resident(id); // before a look at it makes pages
         let region = Arc::new(Region::attach(id, access).ok()?);
+        // Before it was attached its id may have become another segment's.
+        let now = shm::stat(id).ok()?;
+        if (now.size, now.cuid, now.cpid, now.key) != (stat.size, stat.cuid, stat.cpid, stat.key) {
+            return None;
+        }
         if stat.dest {
             region.remove_set_with_last(); // that may be us
         }
@@ -384,10 +389,12 @@ fn replaced(id: i32, stat: &SemStat, doomed: &[i32]) -> Option<FindingKind> {
     }
     let region = Region::attach(segment, Access::ReadOnly).ok()?;
     region.remove_set_with_last();
-    let known = matches!(probe(&region), Ok(()) | Err(Unready::HalfMade | Unready::Abandoned));
+    if !matches!(probe(&region), Ok(()) | Err(Unready::HalfMade | Unready::Abandoned)) {
+        return None;
+    }
     let present = Set::from_word(region.at::<Header>(0).set.word.load(Ordering::Acquire));
     let kind = if is_doomed { FindingKind::OrphanedSet } else { FindingKind::ReplacedSet };
-    (known && present.map(|set| set.id) != Some(id)).then_some(kind)
+    (present.map(|set| set.id) != Some(id)).then_some(kind)
 }
 
 /// How long ago a sender or receiver last came or went: then the set saw an operation. Looking at a channel is none.
@@ -440,7 +447,8 @@ fn remove_idle(view: &View) -> Outcome {
     fence(Ordering::SeqCst); // N
     set.remove(id);
     let mut sides = core::iter::once(Side::Receiver).chain((0..view.geometry().senders()).map(Side::Sender));
-    if sides.any(|side| seat::is_in_doubt(view, none, side))
+    let company = view.region().company();
+    if sides.any(|side| seat::is_in_doubt(view, &company, none, side))
         || !is_empty(view)
         || !swap(none.word(), LAST_WORD)
     {

@@ -57,9 +57,13 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     collect_orphaned_sets();
     let id = make_segment(builder, &address, shm::IPC_PRIVATE, &mut plan)?;
     let fail = |call, errno| OpenError::system(&address, call, errno);
-    let attached = Region::attach(id, Access::ReadWrite);
-    // From here on the memory goes with its last process, even if that is killed in the next line.
-    let marked = shm::remove(id);
+    let attached = Region::attach(id, Access::ReadWrite).and_then(|region| {
+        if region.is_our_making(plan.geometry.total()) { Ok(region) } else { Err(Errno::EIDRM) }
+    });
+    // From here on the memory goes with its last process, even if that is killed in the next line. What is not attached
+    // is removed as well, unless it is gone, and its id perhaps another's.
+    let gone = matches!(attached, Err(Errno::EINVAL | Errno::EIDRM));
+    let marked = if gone { Ok(()) } else { shm::remove(id) };
     let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
     marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
     let owner = owner(builder, id).map_err(|(call, errno)| fail(call, errno))?;
@@ -77,7 +81,9 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     region.at::<Header>(0).set.word.store(set.word(), Ordering::Relaxed);
     region.remove_set_with_last();
     let view = View::create(region, plan).ok_or_else(|| fail("shmat", Errno::EIDRM))?;
-    Ok(Arc::new(Shared::new(view, address.to_owned(), builder)))
+    let shared = Shared::new(view, address.to_owned(), builder);
+    shared.adopt(set);
+    Ok(Arc::new(shared))
 }
 
 /// Makes or opens a channel that can be found.
@@ -220,6 +226,9 @@ impl Attempt<'_> {
     /// Makes the segment that we have just created a channel.
     fn make(&self, id: i32, plan: Plan) -> Result<Step, OpenError> {
         let Some(region) = self.attach(id)? else { return Ok(Step::Again) };
+        if !region.is_our_making(plan.geometry.total()) {
+            return Ok(Step::Again); // removed, and the id given to somebody else
+        }
         if self.builder.lock {
             shm::lock(id).map_err(|errno| self.fail("shmctl(SHM_LOCK)", errno))?;
         }
@@ -273,6 +282,11 @@ impl Attempt<'_> {
             Ok(()) => {}
         }
         let view = View::open(region).map_err(|unready| self.unready(unready))?;
+        if view.is_anonymous() {
+            // One that is to be found was never anonymous.
+            let what = "flags of an anonymous channel in the header of one that can be found".into();
+            return Err(self.unready(Unready::Damaged(what)));
+        }
         if view.is_condemned() {
             mark_removed(view.header());
             remove_objects(id, view.set());
@@ -381,15 +395,24 @@ impl Attempt<'_> {
         let made = View::create(region, plan);
         unlock();
         let Some(view) = made else { return Ok(Step::Again) };
-        Ok(Step::Done(Arc::new(Shared::new(view, self.address.to_string(), self.builder))))
+        let shared = Shared::new(view, self.address.to_string(), self.builder);
+        shared.adopt(set);
+        Ok(Step::Done(Arc::new(shared)))
     }
 
     /// The set in the set word, put there by us if it was missing or gone. `None`: look again.
     fn initial_set(&self, id: i32, header: &Header, plan: &Plan) -> Result<Option<Set>, OpenError> {
         let word = header.set.word.load(Ordering::Acquire);
         let last = Set::from_word(word);
+        let segment = match shm::stat(id) {
+            Ok(segment) => segment,
+            Err(Errno::EINVAL | Errno::EIDRM) => return Ok(None),
+            Err(errno) => return Err(self.fail("shmctl(IPC_STAT)", errno)),
+        };
         // Marked before it was put there; anything else is gone, and its id somebody else's.
-        if let Some(set) = last.filter(|set| set.is_marked_for(id)) {
+        if let Some(set) = last
+            && set.belongs(id, &segment, None).map_err(|errno| self.fail("semctl(IPC_STAT)", errno))?
+        {
             return Ok(Some(set));
         }
         let owner = match owner(self.builder, id) {
@@ -434,15 +457,15 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     let fail = |call, errno| OpenError::system(address, call, errno);
     let target = address.target()?;
     let id = segment_of(&target).map_err(|errno| fail("shmget", errno))?;
-    let stat = match shm::stat(id) {
+    match shm::stat(id) {
         Ok(stat) if stat.dest => {
             let text = "it was removed, and lives only until the last process detaches";
             return Err(OpenError::new(OpenErrorKind::Removed, address, text));
         }
-        Ok(stat) => stat,
+        Ok(_) => {}
         Err(Errno::EINVAL | Errno::EIDRM) => return Err(missing(address)),
         Err(errno) => return Err(fail("shmctl(IPC_STAT)", errno)),
-    };
+    }
     let region = match Region::attach(id, Access::ReadWrite) {
         Ok(region) => Arc::new(region),
         Err(Errno::EINVAL | Errno::EIDRM) => return Err(missing(address)),
@@ -456,9 +479,12 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
         )
         .with_hint("it was left untouched; ipcrm removes it if it is yours")
     };
+    // Of what is attached: before that its id may have become another segment's.
+    let stat = shm::stat(id).map_err(|errno| fail("shmctl(IPC_STAT)", errno))?;
     let allowed = [stat.cuid, stat.uid, 0].contains(&process::euid());
     match probe(&region) {
         Err(Unready::Foreign(why) | Unready::Damaged(why)) => return Err(foreign(why)),
+        _ if stat.dest => return Err(missing(address)),
         // A damaged channel of ours may be removed too, and its set if that is really its own.
         Err(Unready::HalfMade | Unready::Abandoned) => {
             if allowed {

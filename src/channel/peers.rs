@@ -84,9 +84,12 @@ impl Peers {
         self.must_ask(shared) || self.is_overdue()
     }
 
-    /// Whether to ask the kernel before sleeping.
+    /// Whether to ask the kernel before sleeping. After a ceiling in any case: a peer that rings without end keeps a
+    /// sleep from ever running into one.
     pub(super) fn must_ask(&self, shared: &Shared) -> bool {
-        self.stale.is_some() || self.changes != shared.view.header().bell.changes.load(Ordering::Acquire)
+        self.stale.is_some()
+            || self.asked.is_some_and(|then| then.elapsed() >= CEILING)
+            || self.changes != shared.view.header().bell.changes.load(Ordering::Acquire)
     }
 
     /// Whether to look at the segment itself: it may have been removed without a mark. About once a ceiling.

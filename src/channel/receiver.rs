@@ -10,6 +10,7 @@ use super::interrupt::Interrupter;
 use super::peers::Peers;
 use super::shared::{Doubt, Loss, PeerSide, Seats, Shared, UNKNOWN, is_gone};
 use super::stats::{self, Stats};
+use super::trusted::NO_PROMISE;
 use super::{Stop, Trusted, Until};
 use crate::error::{Corruption, OpenError, RecvError, RecvTimeoutError, SystemError, TryRecvError};
 use crate::lane::{Consumer, Found};
@@ -96,6 +97,8 @@ pub struct Receiver {
     batch: Vec<Lent>,
     /// What an earlier call met and could not report: the next one does.
     late: Option<RecvError>,
+    /// The promise of [`Receiver::trust_peers`] was made for this handle.
+    trusts_peers: bool,
     seats: Seats,
     _not_sync: PhantomData<Cell<()>>,
 }
@@ -158,6 +161,7 @@ impl Receiver {
             lent: false,
             batch: Vec::new(),
             late: None,
+            trusts_peers: false,
             seats: Seats::new(&shared.view),
             shared: Arc::clone(shared),
             _not_sync: PhantomData,
@@ -809,7 +813,8 @@ impl Receiver {
     /// # }
     /// ```
     #[expect(unsafe_code, reason = "the one promise that in-place access needs")]
-    pub unsafe fn trust_peers(self) -> Trusted<Receiver> {
+    pub unsafe fn trust_peers(mut self) -> Trusted<Receiver> {
+        self.trusts_peers = true;
         Trusted::new(self)
     }
 
@@ -989,6 +994,8 @@ impl Receiver {
         let alive = self.count_senders(doubt)?;
         let gone = self.peers.answer(&self.shared, alive);
         let departed = self.peers.departed(alive);
+        // More than ever went were reported: the header's words were played with.
+        self.departed = self.departed.min(departed);
         let ended = match self.end {
             EndOfStream::AllGone => gone,
             EndOfStream::AfterSenders(count) => {
@@ -1019,6 +1026,7 @@ impl Receiver {
     /// Stops looking at lanes whose sender has gone and that are drained.
     fn retire(&mut self) {
         let Some(Seated { merge, .. }) = &mut self.seated else { return };
+        merge.insist();
         let (shared, seats) = (&*self.shared, &self.seats);
         merge.retire(&shared.view.header().bitmap, |lane| {
             let side = Side::Sender(lane);
@@ -1061,9 +1069,7 @@ impl Receiver {
     fn release(&mut self, lane: u32) {
         let merge = &mut self.seated.as_mut().expect("a message comes from a lane").merge;
         if merge.lane(lane).is_lost() {
-            self.late = Some(RecvError::Evicted);
-            (self.ready, self.merging) = (NOBODY, NOBODY);
-            return;
+            return self.lose(lane);
         }
         let upto = merge.release(lane);
         if !self.lent && self.late.is_none() {
@@ -1072,6 +1078,19 @@ impl Receiver {
         }
         self.peers.heard();
         self.ring(lane, upto);
+    }
+
+    /// The lane's number of receivers is not ours: another one has the seat, or somebody has played with that word.
+    #[cold]
+    fn lose(&mut self, lane: u32) {
+        (self.ready, self.merging) = (NOBODY, NOBODY);
+        let Seated { merge, seat, .. } = self.seated.as_mut().expect("a message comes from a lane");
+        self.late = Some(if seat.is_ours() {
+            self.shared.view.count_damage();
+            RecvError::Corrupt(Corruption { lane, position: merge.disown(lane) })
+        } else {
+            RecvError::Evicted
+        });
     }
 
     /// Wakes the lane's sender if it sleeps for room up to that position.
@@ -1183,11 +1202,16 @@ impl Receiver {
     fn next_vec(&mut self, until: Until) -> Result<Vec<u8>, Halt> {
         let mut bytes = Vec::new();
         if let Some(found) = self.take_at_once() {
+            if let Err(no_memory) = make_room(&mut bytes, &found) {
+                self.merge().rewind(); // the message stays
+                return Err(no_memory.into());
+            }
             self.map(0).append(found.payload, found.length as usize, &mut bytes);
             self.release(0);
             return Ok(bytes);
         }
         let (lane, found) = self.next(until)?;
+        make_room(&mut bytes, &found)?;
         self.map(lane).append(found.payload, found.length as usize, &mut bytes);
         self.finish(lane, &found);
         Ok(bytes)
@@ -1257,6 +1281,7 @@ impl Receiver {
     }
 
     pub(super) fn next_in_place(&mut self, until: Until) -> Result<Message<'_>, Halt> {
+        assert!(self.trusts_peers, "{NO_PROMISE}");
         if let Some(found) = self.take_at_once() {
             return Ok(self.guard(0, found));
         }
@@ -1267,6 +1292,13 @@ impl Receiver {
         let current = self.find(until)?;
         Ok(self.lend(current))
     }
+}
+
+/// Room for a message. How long the largest is was decided by whoever made the channel.
+fn make_room(bytes: &mut Vec<u8>, found: &Found) -> Result<(), RecvError> {
+    bytes
+        .try_reserve_exact(found.length as usize)
+        .map_err(|_| RecvError::System(SystemError { call: "malloc", errno: Errno::ENOMEM }))
 }
 
 impl Halt {

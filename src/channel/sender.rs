@@ -11,6 +11,7 @@ use super::interrupt::Interrupter;
 use super::peers::Peers;
 use super::shared::{Doubt, Loss, PeerSide, Shared, UNKNOWN, is_gone};
 use super::stats::{self, Stats};
+use super::trusted::NO_PROMISE;
 use super::{Stop, Trusted, Until};
 use crate::error::{
     Corruption, Fault, OpenError, OpenErrorKind, SendError, SendTimeoutError, SystemError, TrySendError,
@@ -64,6 +65,8 @@ pub struct Sender {
     owes_ring: bool,
     /// The bell was rung on a channel that is not persistent: look at the receiver's seat at the next send.
     ask_next: bool,
+    /// The promise of [`Sender::trust_peers`] was made for this handle.
+    trusts_peers: bool,
     _not_sync: PhantomData<Cell<()>>,
 }
 
@@ -96,6 +99,7 @@ impl Sender {
             owes_ring: false,
             ask_next: false,
             shared: Arc::clone(shared),
+            trusts_peers: false,
             _not_sync: PhantomData,
         }
     }
@@ -575,7 +579,8 @@ impl Sender {
     /// # }
     /// ```
     #[expect(unsafe_code, reason = "the one promise that in-place access needs")]
-    pub unsafe fn trust_peers(self) -> Trusted<Sender> {
+    pub unsafe fn trust_peers(mut self) -> Trusted<Sender> {
+        self.trusts_peers = true;
         Trusted::new(self)
     }
 
@@ -693,7 +698,10 @@ impl Sender {
         match producer.reserve(length, how) {
             Room::Ready(reservation) => Ok(Ok(reservation)),
             Room::Full { until } => Ok(Err(until)),
-            Room::Corrupt => {
+            // Evicted, somebody else's claim would be there.
+            Room::Lost if !seat.is_ours() => Err(Fault::Evicted),
+            Room::Corrupt | Room::Lost => {
+                producer.condemn();
                 let Side::Sender(lane) = seat.side() else {
                     unreachable!("a sender sits on a sender's seat")
                 };
@@ -701,7 +709,6 @@ impl Sender {
                 self.shared.view.count_damage();
                 Err(Fault::Corrupt(Corruption { lane, position }))
             }
-            Room::Lost => Err(Fault::Evicted),
         }
     }
 
@@ -820,6 +827,7 @@ impl Sender {
     }
 
     pub(super) fn reserve_in_place(&mut self, len: usize, until: Until) -> Result<Reservation, Halt> {
+        assert!(self.trusts_peers, "{NO_PROMISE}");
         self.room(len as u64, until)
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(super) view: View,
     pub(super) address: String,
     pub(super) options: HandleOptions,
-    /// The semaphore set as this process last found it: [`Set::word`].
+    /// The semaphore set as this process last found and checked it: [`Set::word`]; 0 = none yet.
     set: AtomicU64,
     /// [`process::ipc_namespace`] in which the channel's ids mean the channel.
     namespace: u64,
@@ -119,7 +119,8 @@ fn failed(call: &'static str) -> impl Fn(Errno) -> Loss {
 
 /// Whether a semaphore call failed because its set is not there.
 pub(super) fn is_gone(errno: Errno) -> bool {
-    matches!(errno, Errno::EIDRM | Errno::EINVAL)
+    // EFBIG: a smaller set has its id.
+    matches!(errno, Errno::EIDRM | Errno::EINVAL | Errno::EFBIG)
 }
 
 /// See [`Shared::bell`].
@@ -140,10 +141,10 @@ impl Park for Bell<'_> {
 }
 
 impl Shared {
-    /// For a channel whose header names a set.
+    /// Without a set, which is to be adopted or found.
     pub(super) fn new(view: View, address: String, builder: &Builder) -> Shared {
         Shared {
-            set: AtomicU64::new(view.set().map_or(0, Set::word)),
+            set: AtomicU64::new(0),
             view,
             address,
             options: builder.handle,
@@ -163,7 +164,11 @@ impl Shared {
 
     /// The semaphore set as this process last found it; one that nobody has if it never found any.
     pub(super) fn set(&self) -> Set {
-        Set::from_word(self.set.load(Ordering::Acquire)).unwrap_or(Set { generation: 1, id: -1 })
+        self.known_set().unwrap_or(Set { generation: 1, id: -1 })
+    }
+
+    fn known_set(&self) -> Option<Set> {
+        Set::from_word(self.set.load(Ordering::Acquire))
     }
 
     /// The bell of a side, on whatever set there is when it is used.
@@ -250,10 +255,20 @@ impl Shared {
                 Err(errno) => return Err(failed("shmctl(IPC_STAT)")(errno)),
             };
             let last = Set::from_word(seen);
+            let belongs =
+                |set: Set| set.belongs(id, &segment, Some(semaphores)).map_err(failed("semctl(IPC_STAT)"));
             if let Some(set) = last
-                && set.belongs(id, semaphores).map_err(failed("semctl(IPC_STAT)"))?
+                && belongs(set)?
             {
                 return Ok(self.adopt(set));
+            }
+            // The word names no set of ours, but the one that we use is there: somebody has played with the word.
+            if let Some(known) = self.known_set().filter(|known| last != Some(*known))
+                && last.and_then(Set::put_aside).is_none()
+                && belongs(known)?
+            {
+                let _ = word.compare_exchange(seen, known.word(), Ordering::AcqRel, Ordering::Relaxed);
+                continue;
             }
             let owner = Owner { uid: segment.uid, gid: segment.gid, mode: segment.mode };
             let new = match Set::make(id, semaphores, owner, last) {
@@ -282,15 +297,21 @@ impl Shared {
         Err(failed("semget")(Errno::EAGAIN))
     }
 
-    /// Goes on with `set`, and tells everybody who does not know yet.
-    fn adopt(&self, set: Set) -> Set {
+    /// Goes on with `set`, which was made by the caller or found to be the channel's, and tells everybody who does not
+    /// know yet.
+    pub(super) fn adopt(&self, set: Set) -> Set {
         self.view.header().bell.notice.fetch_max(set.generation.into(), Ordering::AcqRel);
-        let newer = |word: u64| {
-            let ahead = set.generation.wrapping_sub((word >> 32) as u32).cast_signed();
-            (ahead >= 0).then_some(set.word())
+        let present = self.view.set() == Some(set);
+        let newer = |known: u64| {
+            let ahead = set.generation.wrapping_sub((known >> 32) as u32).cast_signed();
+            (known == 0 || present || ahead >= 0).then_some(set.word())
         };
         // Another thread may have found a newer one meanwhile.
-        let _ = self.set.fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
+        let before = self.set.fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
+        if let Some(former) = before.ok().and_then(Set::from_word).filter(|former| former.id != set.id) {
+            // Lost, or the header's word was played with and somebody has made another. Then nobody else would remove it.
+            former.remove(self.view.region().id());
+        }
         set
     }
 
@@ -342,7 +363,7 @@ impl Shared {
                 return Err(Loss::Evicted);
             }
             // The doubt first: a holder that renews its seat takes it in the new set before the doubt ends.
-            if seat::is_in_doubt(&self.view, set, side) {
+            if seat::is_in_doubt(&self.view, &self.view.region().company(), set, side) {
                 return Ok(true);
             }
             match sem::value(set.id, side.alive()) {
@@ -371,10 +392,9 @@ impl Shared {
             let mut taken = [0; 4];
             let mut note = |lane: u32| taken[lane as usize / 64] |= 1 << (lane % 64);
             // The doubts first, as in `is_taken`.
-            lanes
-                .clone()
-                .filter(|&lane| seat::is_in_doubt(&self.view, set, Side::Sender(lane)))
-                .for_each(&mut note);
+            let company = self.view.region().company();
+            let in_doubt = |&lane: &u32| seat::is_in_doubt(&self.view, &company, set, Side::Sender(lane));
+            lanes.clone().filter(in_doubt).for_each(&mut note);
             match seats.values.read(set.id) {
                 Ok(()) => {
                     lanes.filter(|&lane| seats.is_taken(lane)).for_each(note);

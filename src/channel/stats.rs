@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::address::Address;
+use super::address::{Address, hash};
 use super::config::{Kind, Order};
 use super::open::{missing, segment_of};
 use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::lane_view::LaneView;
-use crate::segment::layout::{MAGIC, is_channel_size};
+use crate::segment::layout::is_channel_size;
 use crate::segment::region::Region;
 use crate::segment::seat::{Side, doubtful_pid};
 use crate::segment::set::Set;
@@ -40,7 +40,7 @@ pub struct Stats {
     pub id: i32,
     /// Segment key; 0 when the segment cannot be found any more.
     pub key: i32,
-    /// Name; empty if it has none.
+    /// Name; empty if it has none, or one that does not belong to its key.
     pub name: String,
     /// For one sender or many.
     pub kind: Kind,
@@ -280,7 +280,7 @@ impl Observer {
             ));
         }
         let set = own_set(&self.view);
-        if doubtful_pid(&self.view, set, Side::Sender(lane)).is_some() {
+        if doubtful_pid(&self.view, &self.view.region().company(), set, Side::Sender(lane)).is_some() {
             return Ok(true);
         }
         // Without a set nobody has a seat but in doubt.
@@ -355,8 +355,7 @@ pub fn list() -> Result<Vec<Listed>, OpenError> {
 fn has_magic(id: i32) -> bool {
     Region::attach(id, Access::ReadOnly).is_ok_and(|region| {
         region.remove_set_with_last();
-        let birth = &region.at::<crate::segment::layout::Header>(0).birth;
-        probe(&region).is_ok() && birth.magic.load(Ordering::Relaxed) == MAGIC
+        probe(&region).is_ok()
     })
 }
 
@@ -368,11 +367,12 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
     let set = own_set(view);
     let mut seats = sem::Values::new(shape.semaphores());
     let known = set.filter(|set| seats.read(set.id).is_ok());
+    let company = view.region().company();
     let seat = |side: Side| {
         let asleep = known.is_some_and(|set| sem::waiting(set.id, side.bell()).is_ok_and(|count| count > 0));
         let pid = match known.filter(|_| seats.get(side.alive()) > 0) {
             Some(set) => Some(sem::last_pid(set.id, side.alive()).unwrap_or(0)),
-            None => doubtful_pid(view, known, side),
+            None => doubtful_pid(view, &company, known, side),
         };
         SeatStats { taken: pid.is_some(), pid: pid.filter(|&pid| pid > 0), asleep }
     };
@@ -409,7 +409,7 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
     Ok(Stats {
         id,
         key: segment.key,
-        name: view.name().to_owned(),
+        name: shown_name(view, segment.key).to_owned(),
         kind: if view.is_spsc() { Kind::Spsc } else { Kind::Mpsc },
         order: if view.is_total() { Order::Total } else { Order::PerSender },
         persistent: view.is_persistent(),
@@ -436,6 +436,12 @@ pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
         receiver: seat(Side::Receiver),
         lanes,
     })
+}
+
+/// The name, unless it is one that does not lead here: whoever wrote it may have meant to be taken for another.
+fn shown_name(view: &View, key: i32) -> &str {
+    let name = view.name();
+    if key == 0 || hash(name) == key { name } else { "" }
 }
 
 /// Nanoseconds since 1970; whatever the segment says cannot overflow.

@@ -9,8 +9,11 @@ use super::{Message, Receiver, Sender, Until};
 use crate::error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::lane::Reservation;
 
+/// Why a handle gives no access in place: it was put where a trusted one had been (`*trusted = other`).
+pub(super) const NO_PROMISE: &str = "trust_peers was not called for this handle";
+
 /// A handle whose owner trusts everybody who can write to the segment. Everything else of the handle is reached
-/// through it.
+/// through it. The promise is the handle's: where another one is put in its place, calls in place panic.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -333,7 +336,7 @@ impl Deref for FrameMut<'_> {
     fn deref(&self) -> &[u8] {
         let (lane, payload) = self.sender.reserved_lane(&self.reservation);
         // SAFETY: reserved by the lane's only producer and not published; peers keep to the protocol by the
-        // promise of `trust_peers`.
+        // promise of `trust_peers`, which `reserve_in_place` has found to be made for this handle.
         unsafe { lane.slice(payload, self.length) }
     }
 }
@@ -403,7 +406,7 @@ impl Deref for Frame<'_> {
     fn deref(&self) -> &[u8] {
         let (lane, payload) = self.0.place();
         // SAFETY: published and not released while the guard lives; peers keep to the protocol by the promise of
-        // `trust_peers`.
+        // `trust_peers`, which `next_in_place` has found to be made for this handle.
         unsafe { lane.slice(payload, self.0.len()) }
     }
 }

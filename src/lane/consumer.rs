@@ -236,7 +236,15 @@ impl<L: LaneView> Consumer<L> {
         Peek::Corrupt(self.damage)
     }
 
-    /// Gives the lane up after a damage that only its neighbours show (an impossible stamp).
+    /// Marks the lane as given up, if that mark was removed.
+    pub(crate) fn insist(&self) {
+        let word = &self.lane.control().consumer.corrupt;
+        if self.damage != u64::MAX && word.load(Ordering::Relaxed) == 0 {
+            word.store(self.damage.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Gives the lane up after a damage that its records do not show (an impossible stamp).
     #[cold]
     pub(crate) fn condemn(&mut self) -> u64 {
         self.damaged();
@@ -290,6 +298,17 @@ impl<L: LaneView> Consumer<L> {
     /// Messages released in this lane, wrapping.
     pub(crate) fn received(&self) -> u64 {
         self.lane.control().consumer.received.load(Ordering::Relaxed)
+    }
+
+    /// Position of the next record to look at.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes of the lane.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     /// Position before which everything is released.

@@ -66,7 +66,7 @@ pub(crate) enum Look {
     Exact,
 }
 
-/// Gives the lane up for good: the next senders take others.
+/// Tells everybody that the lane is given up: the next senders take others.
 #[cold]
 fn mark_damage(lane: &impl LaneView, position: u64) {
     lane.control().producer.corrupt.store(position.saturating_add(1), Ordering::Relaxed);
@@ -189,7 +189,7 @@ impl<L: LaneView> Producer<L> {
             seen = control.consumer.read.load(Ordering::Acquire); // D
         }
         if control.consumer.corrupt.load(Ordering::Relaxed) != 0 {
-            (self.damaged, self.sure) = (true, 0); // the receiver has given this lane up
+            self.condemn(); // the receiver has given this lane up
             return Some(Room::Corrupt);
         }
         // `head` may lag behind what `read` told us before; anything outside [ours, tail] otherwise is a lie.
@@ -197,12 +197,18 @@ impl<L: LaneView> Producer<L> {
             seen = self.head;
         }
         if seen < self.head || seen > self.tail || !seen.is_multiple_of(8) {
-            (self.damaged, self.sure) = (true, 0);
-            mark_damage(&self.lane, self.tail);
+            self.condemn();
             return Some(Room::Corrupt);
         }
         self.head = seen;
         (end - seen > self.capacity).then(|| Room::Full { until: end - self.capacity })
+    }
+
+    /// Gives the lane up for good.
+    #[cold]
+    pub(crate) fn condemn(&mut self) {
+        (self.damaged, self.sure) = (true, 0);
+        mark_damage(&self.lane, self.tail);
     }
 
     /// Sends a message in one go if nothing stands in the way: it ends before [`Producer::sure`]. False: nothing

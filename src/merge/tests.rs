@@ -292,6 +292,8 @@ fn a_damaged_lane_is_reported_once_and_the_others_go_on() {
 #[test]
 fn an_impossible_stamp_ends_its_own_lane_only() {
     let mut scene = Scene::shown(3, Rule::Total);
+    scene.send(0, 0);
+    assert_eq!(scene.drain(), [0]);
     scene.send(0, 1);
     scene.send(1, 2);
     scene.lanes[1].header(8).store(1 << 40, Ordering::Relaxed);
@@ -301,6 +303,95 @@ fn an_impossible_stamp_ends_its_own_lane_only() {
     assert_eq!(scene.next(), Next::Corrupt(1, 0));
     scene.send(0, 4);
     assert_eq!(scene.drain(), [4]);
+}
+
+/// Whatever the counter is made, no lane pays for it, nothing is lost, and the order is right again afterwards.
+#[test]
+fn a_counter_that_somebody_plays_with_condemns_no_lane() {
+    for lie in [0, 1, 3, 1 << 40, MAX_STAMP, MAX_STAMP + 1, u64::MAX] {
+        for seen_before in [false, true] {
+            let mut scene = Scene::shown(3, Rule::Total);
+            if seen_before {
+                (0..9).for_each(|number| scene.send(number as u32 % 3, number));
+                assert_eq!(scene.drain(), (0..9).collect::<Vec<_>>());
+            }
+            (0..3).for_each(|lane| scene.send(lane, 10 + u64::from(lane)));
+            scene.stamps.store(lie, Ordering::Relaxed);
+            (0..3).for_each(|lane| scene.send(lane, 20 + u64::from(lane)));
+            let mut got = scene.drain();
+            got.sort_unstable();
+            assert_eq!(got, [10, 11, 12, 20, 21, 22], "{lie}, {seen_before}");
+            for round in 0..50 {
+                (0..3).for_each(|lane| scene.send(lane, round * 3 + u64::from(lane)));
+                assert_eq!(scene.drain(), (round * 3..round * 3 + 3).collect::<Vec<_>>(), "{lie}");
+            }
+        }
+    }
+}
+
+/// A lane that gives all its records small stamps is in front of the others for one lap, and then out.
+#[test]
+fn small_stamps_do_not_starve_the_others() {
+    // Beyond what any counter reaches, also as the very first.
+    let mut scene = Scene::shown(2, Rule::Total);
+    scene.send(0, 1);
+    scene.lanes[0].header(8).store(MAX_STAMP, Ordering::Relaxed);
+    scene.stamps.store(0, Ordering::Relaxed);
+    assert_eq!(scene.next(), Next::Corrupt(0, 0));
+    scene.send(1, 2);
+    assert_eq!(scene.drain(), [2]);
+
+    for seed in 0..5 {
+        let mut scene = Scene::shown(2, Rule::Total);
+        scene.turn = seed;
+        for number in 0..500 {
+            scene.send(0, number);
+            assert_eq!(scene.receive(), Some((0, number)));
+        }
+        let mut stamp = seed.into();
+        let mut lie = |scene: &mut Scene| {
+            scene.send(0, 7);
+            let place = scene.senders[0].position() - 24 + 8;
+            stamp += 1;
+            scene.lanes[0].header(place).store(stamp, Ordering::Relaxed);
+        };
+        lie(&mut scene);
+        scene.send(1, 1);
+        let mut before = 0;
+        let corrupt = loop {
+            assert!(before < 2 * CAPACITY, "starved");
+            lie(&mut scene);
+            match scene.next() {
+                Next::Corrupt(lane, _) => break lane,
+                Next::Record(1, _) => panic!("in front of stamps that are smaller"),
+                _ => assert_eq!(scene.receive(), Some((0, 7))),
+            }
+            before += 24;
+        };
+        assert_eq!((corrupt, scene.receive()), (0, Some((1, 1))));
+    }
+}
+
+/// The same with a counter that was raised for a moment: then the others wait for one lap of the busy lane, and no lane
+/// is condemned.
+#[test]
+fn a_horizon_that_was_too_high_does_not_starve_the_others() {
+    let mut scene = Scene::shown(2, Rule::Total);
+    scene.send(0, 0);
+    scene.send(1, 0);
+    let counter = scene.stamps.swap(1 << 50, Ordering::Relaxed);
+    assert_eq!(scene.receive(), Some((0, 0)));
+    scene.stamps.store(counter, Ordering::Relaxed);
+    assert_eq!(scene.receive(), Some((1, 0)));
+    (0..3).for_each(|_| scene.send(0, 5));
+    assert_eq!(scene.receive(), Some((0, 5)));
+    scene.send(1, 1);
+    let mut before = 0;
+    while scene.receive().expect("no lane is damaged").0 == 0 {
+        scene.send(0, 5);
+        before += 24;
+        assert!(before <= CAPACITY + 24, "starved");
+    }
 }
 
 #[test]

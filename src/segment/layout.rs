@@ -1,6 +1,7 @@
 //! Every shared byte of a channel: where it lies, who writes it, what its values mean.
 //!
-//! The structures here are laid over the mapped segment. They hold nothing but `AtomicU64`, so that a
+//! The structures here are laid over the mapped segment. They hold nothing but `AtomicU64`, also where no word has
+//! a meaning yet (`_rest`), so that a
 //! reference to one is sound whatever other processes write at the same time, and each writer's words have
 //! 128 bytes of their own (two cache lines, because processors fetch lines in pairs). Process-private
 //! handles are different types and live in other modules.
@@ -17,6 +18,9 @@
 //! ([`SIZE_MARK`]) tells a half-made channel from a stranger's segment even while every byte is still zero.
 
 use crate::sync::AtomicU64;
+
+/// Words without a meaning. The original also under loom, which would follow each of them.
+type Filler = core::sync::atomic::AtomicU64;
 
 /// First word of a finished channel: "sysring" and a zero byte. Stored last in creation.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sysring\0");
@@ -56,6 +60,7 @@ pub(crate) const MAX_NAME: usize = 248;
 #[repr(C, align(128))]
 pub(crate) struct Lone {
     pub(crate) word: AtomicU64,
+    _rest: [Filler; 15],
 }
 
 /// What creation fixes for the life of the channel. Written before the magic, never after.
@@ -78,6 +83,7 @@ pub(crate) struct Birth {
     pub(crate) created: AtomicU64,
     /// Process id of the creator in its own namespace (for people; decides nothing).
     pub(crate) creator: AtomicU64,
+    _rest: [Filler; 8],
 }
 
 /// One sender, no stamps, no bitmap.
@@ -108,6 +114,7 @@ pub(crate) struct ReceiverBell {
     pub(crate) notice: AtomicU64,
     /// Grows at every attach and detach, so that fruitless calls know when to ask the kernel again.
     pub(crate) changes: AtomicU64,
+    _rest: [Filler; 12],
 }
 
 /// Bit of [`ReceiverBell::notice`]: the channel was removed. Never cleared.
@@ -125,6 +132,7 @@ pub(crate) struct Visits {
     pub(crate) departed: AtomicU64,
     /// How often a call has reported damage (for monitoring).
     pub(crate) damages: AtomicU64,
+    _rest: [Filler; 12],
 }
 
 /// The first page.
@@ -142,6 +150,7 @@ pub(crate) struct Header {
     pub(crate) bitmap: Bitmap,
     /// Length of the name, then its bytes.
     pub(crate) name: Name,
+    _rest: [[Filler; 32]; 12],
 }
 
 /// See [`Header::bitmap`].
@@ -149,6 +158,7 @@ pub(crate) struct Header {
 #[repr(C, align(128))]
 pub(crate) struct Bitmap {
     pub(crate) words: [AtomicU64; BITMAP_WORDS],
+    _rest: [Filler; 16 - BITMAP_WORDS],
 }
 
 /// Name of a named channel, in words. Length 0 = it was made under a raw key, or is anonymous.
@@ -169,6 +179,7 @@ pub(crate) struct SeatEntry {
     /// The holder's claim, see [`crate::segment::seat::Claim`]; 0 = left cleanly or never taken. Changed by
     /// compare-and-swap only.
     pub(crate) claim: AtomicU64,
+    _rest: [Filler; 7],
 }
 
 /// Written by the lane's sender, polled by nobody.
@@ -185,6 +196,7 @@ pub(crate) struct ProducerLine {
     pub(crate) takeovers: AtomicU64,
     /// 1 + the position at which a sender met impossible words; 0 = none was met. Final for the lane.
     pub(crate) corrupt: AtomicU64,
+    _rest: [Filler; 11],
 }
 
 /// The sender's bell: written by it when it must wait for room, read by the receiver at every release.
@@ -195,6 +207,7 @@ pub(crate) struct RoomBell {
     pub(crate) number: AtomicU64,
     /// Position that `read` must reach before it is worth waking the sender.
     pub(crate) want: AtomicU64,
+    _rest: [Filler; 14],
 }
 
 /// Written by the receiver at every release, read by the sender only when the lane seems full.
@@ -211,6 +224,7 @@ pub(crate) struct ConsumerLine {
     pub(crate) corrupt: AtomicU64,
     /// As [`ProducerLine::takeovers`].
     pub(crate) takeovers: AtomicU64,
+    _rest: [Filler; 11],
 }
 
 /// The control words of one lane.

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // turns the mapping's address into references to atomics
 
+use core::cell::OnceCell;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::sync::Arc;
@@ -9,7 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::layout::{Header, LaneControl, MAX_SENDERS, SeatEntry};
 use super::set::Set;
-use crate::sys::{self, Errno, shm};
+use crate::sys::{self, Errno, process, shm};
+
+/// No process has more attachments of its own to one segment, or it is taken for company.
+const MANY_ATTACHMENTS: u64 = 64;
 
 /// Marks structures that may be laid over shared memory.
 ///
@@ -84,17 +88,32 @@ impl Region {
         self.held[index as usize].fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Whether no other process is attached, so that whoever holds the seat of entry `index` is gone, whatever its pid
-    /// was; unless it is this process. `own` = the holder's pid is ours: then another attachment of ours could have it.
-    pub(crate) fn is_alone_without(&self, index: u32, own: bool) -> bool {
-        let Ok(stat) = shm::stat(self.id) else { return false };
-        let held = self.held[index as usize].load(Ordering::Acquire) != 0;
-        !held && (stat.nattch == 1 || !own && stat.nattch == own_attachments(self.id))
+    /// Whether a handle of this attachment holds the seat of entry `index`, or is just taking or leaving it.
+    pub(crate) fn is_held(&self, index: u32) -> bool {
+        self.held[index as usize].load(Ordering::Acquire) != 0
     }
 
-    /// Makes the last process that detaches remove the semaphore set too. For regions that hold a header.
+    /// Who is attached at this moment, or later; nothing is asked before that is needed.
+    pub(crate) fn company(&self) -> Company<'_> {
+        Company { region: self, others: OnceCell::new() }
+    }
+
+    /// Makes the last process that detaches remove the semaphore set too, if there is a header to name one.
     pub(crate) fn remove_set_with_last(&self) {
-        self.takes_set_along.store(true, Ordering::Relaxed);
+        self.takes_set_along.store(self.holds_header(), Ordering::Relaxed);
+    }
+
+    /// Whether it is large enough for a channel's header. What was attached by its id alone may be anything.
+    pub(crate) fn holds_header(&self) -> bool {
+        self.length >= size_of::<Header>() as u64
+    }
+
+    /// Whether it is what this process has just made with that size. Before it was attached its id may have become
+    /// another segment's.
+    pub(crate) fn is_our_making(&self, size: u64) -> bool {
+        let made = shm::stat(self.id)
+            .is_ok_and(|stat| (stat.cuid, stat.cpid, stat.size) == (process::euid(), process::pid(), size));
+        made && self.length == size
     }
 
     #[inline]
@@ -139,6 +158,47 @@ impl Region {
     pub(crate) fn populate(&self, offset: u64, length: u64) -> sys::Result<()> {
         let start = self.place(offset, length, super::layout::PAGE);
         sys::process::populate(start, length as usize)
+    }
+}
+
+/// Who is attached to a segment, asked once however many seats are judged by it: the answer may take long, and a peer
+/// decides how many claims there are to judge. To be had after the set by which they are judged: who has taken a seat in an
+/// earlier set was attached before.
+#[derive(Debug)]
+pub(crate) struct Company<'a> {
+    region: &'a Region,
+    others: OnceCell<Others>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// This is the only attachment.
+    None,
+    /// All attachments are this process's.
+    Own,
+    /// Or nobody knows.
+    Some,
+}
+
+impl Company<'_> {
+    /// Whether no other process is attached, so that whoever held the seat of entry `index` is gone, whatever its pid
+    /// was; unless it is this process. `own` = the holder's pid is ours: then another attachment of ours could have it.
+    pub(crate) fn is_alone_without(&self, index: u32, own: bool) -> bool {
+        let alone = match self.others.get_or_init(|| others(self.region.id)) {
+            Others::None => true,
+            Others::Own => !own,
+            Others::Some => false,
+        };
+        // After the count: who comes between the two is one of us and holds it now.
+        alone && !self.region.is_held(index)
+    }
+}
+
+fn others(id: i32) -> Others {
+    match shm::stat(id).map(|stat| stat.nattch) {
+        Ok(1) => Others::None,
+        Ok(count @ ..=MANY_ATTACHMENTS) if count == own_attachments(id) => Others::Own,
+        _ => Others::Some,
     }
 }
 
@@ -203,6 +263,26 @@ impl Drop for Region {
             && matches!(shm::stat(self.id), Err(Errno::EINVAL | Errno::EIDRM))
         {
             set.remove(self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::{abandon, probe};
+    use super::*;
+
+    /// An id may become any segment's before it is attached.
+    #[test]
+    fn what_is_too_small_for_a_header_harms_nobody() {
+        for size in [1, 8, 4095] {
+            let id = shm::get(shm::IPC_PRIVATE, size, shm::IPC_CREAT | 0o600).unwrap();
+            let region = Region::attach(id, shm::Access::ReadWrite);
+            shm::remove(id).unwrap();
+            let region = region.unwrap();
+            region.remove_set_with_last();
+            assert!(probe(&region).is_err() && !abandon(&region));
+            assert!(region.is_our_making(size as u64) && !region.is_our_making(size as u64 + 1));
         }
     }
 }

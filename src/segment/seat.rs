@@ -37,6 +37,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use super::region::Company;
 use super::set::Set;
 use super::view::View;
 use crate::sys::sem::{self, Op};
@@ -125,10 +126,10 @@ impl Claim {
     /// Whether the holder of that seat has ended for certain: the kernel says so of its pid, or nobody else is attached
     /// to the segment. A pid alone can deceive: a container that starts again may have number and namespace of its
     /// predecessor.
-    fn is_dead(self, view: &View, side: Side) -> bool {
+    fn is_dead(self, company: &Company<'_>, side: Side) -> bool {
         let pid = self.pid();
         pid.is_some_and(process::is_dead)
-            || view.region().is_alone_without(side.entry(), pid == Some(process::pid()))
+            || company.is_alone_without(side.entry(), pid == Some(process::pid()))
     }
 }
 
@@ -138,10 +139,10 @@ fn low_bits(bits: u32) -> u64 {
 
 /// The claim of a seat that was taken in another set than `set`, if its holder may still be alive. A dead one's claim
 /// is taken away.
-fn doubtful(view: &View, set: Set, side: Side) -> Option<Claim> {
+fn doubtful(view: &View, company: &Company<'_>, set: Set, side: Side) -> Option<Claim> {
     let word = &view.seat(side.entry()).claim;
     let claim = Claim::from_word(word.load(Ordering::Acquire)).filter(|claim| !claim.is_of(set))?;
-    if !claim.is_dead(view, side) {
+    if !claim.is_dead(company, side) {
         return Some(claim);
     }
     if view.set() == Some(set) {
@@ -152,15 +153,15 @@ fn doubtful(view: &View, set: Set, side: Side) -> Option<Claim> {
 }
 
 /// Whether the seat's holder took it in an older set and may still be alive: it counts as taken.
-pub(crate) fn is_in_doubt(view: &View, set: Set, side: Side) -> bool {
+pub(crate) fn is_in_doubt(view: &View, company: &Company<'_>, set: Set, side: Side) -> bool {
     // In the first generation no claim is older.
-    set.generation > 1 && doubtful(view, set, side).is_some()
+    set.generation > 1 && doubtful(view, company, set, side).is_some()
 }
 
 /// For people: the pid of a seat in doubt, 0 if it cannot be told. Changes nothing.
-pub(crate) fn doubtful_pid(view: &View, set: Option<Set>, side: Side) -> Option<i32> {
+pub(crate) fn doubtful_pid(view: &View, company: &Company<'_>, set: Option<Set>, side: Side) -> Option<i32> {
     let claim = Claim::from_word(view.seat(side.entry()).claim.load(Ordering::Relaxed))?;
-    let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !claim.is_dead(view, side);
+    let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !claim.is_dead(company, side);
     doubtful.then(|| claim.pid().unwrap_or(0))
 }
 
@@ -207,7 +208,7 @@ impl Seat {
     pub(crate) fn take(view: &View, set: Set, side: Side) -> Result<Seat, NoSeat> {
         fence(Ordering::SeqCst); // N
         let taken = |claim: Claim| Err(NoSeat::Taken(claim.pid().unwrap_or(0)));
-        if let Some(claim) = doubtful(view, set, side) {
+        if let Some(claim) = doubtful(view, &view.region().company(), set, side) {
             return taken(claim);
         }
         hold(view, set, side)?;
@@ -220,7 +221,7 @@ impl Seat {
             let seen = word.load(Ordering::Acquire);
             if let Some(other) = Claim::from_word(seen)
                 && !other.is_of(set)
-                && !other.is_dead(view, side)
+                && !other.is_dead(&view.region().company(), side)
             {
                 claimed = taken(other);
                 break;
@@ -252,7 +253,9 @@ impl Seat {
         if set == self.set {
             return Renewal::Done;
         }
-        match hold(&self.view, set, self.side) {
+        // The same set under another generation: somebody has played with the header's word. The seat is held there.
+        let held = if set.id == self.set.id { Ok(()) } else { hold(&self.view, set, self.side) };
+        match held {
             Ok(()) => {}
             Err(NoSeat::Taken(_)) if self.is_ours() => return Renewal::Later,
             Err(NoSeat::Taken(_)) => return Renewal::Lost,
@@ -345,7 +348,7 @@ fn hold(view: &View, set: Set, side: Side) -> Result<(), NoSeat> {
             }
             Err(Errno::ERANGE) if attempts.next().is_some() && empty_full_bells(view, set, side) => {}
             Err(Errno::EINTR) => {}
-            Err(Errno::EINVAL | Errno::EIDRM) => return Err(NoSeat::Stale),
+            Err(Errno::EINVAL | Errno::EIDRM | Errno::EFBIG) => return Err(NoSeat::Stale),
             Err(errno) => return Err(NoSeat::Failed(errno)),
         }
     }
@@ -362,7 +365,7 @@ fn free(view: &View, set: Set, side: Side) -> Result<(), NoSeat> {
             Ok(()) => return Ok(()),
             Err(Errno::ERANGE) if attempts.next().is_some() && empty_full_bells(view, set, side) => {}
             Err(Errno::EINTR) => {}
-            Err(Errno::EINVAL | Errno::EIDRM) => return Err(NoSeat::Stale),
+            Err(Errno::EINVAL | Errno::EIDRM | Errno::EFBIG) => return Err(NoSeat::Stale),
             Err(errno) => return Err(NoSeat::Failed(errno)),
         }
     }

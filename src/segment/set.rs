@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::seat::{FIRST_LANE, INITIALISER};
 use crate::sys::sem::{self, Op};
+use crate::sys::shm::ShmStat;
 use crate::sys::{self, Errno, process};
 
 /// Mark of our sets, 15 bits; the lowest carry the highest bits of the segment id.
@@ -27,6 +28,8 @@ const ID_HIGH: u16 = 2;
 
 /// Keys of our sets: this, and 16 random bits.
 const KEY: i32 = 0x5352_0000;
+/// How many of them to try.
+const ATTEMPTS: u32 = 10_000;
 
 /// One set, as the header names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +94,13 @@ impl Set {
         // Nobody else gets in before the set has its owner.
         let ours = (owner.uid, owner.gid) == (process::euid(), process::egid());
         let birth_mode = if ours { owner.mode } else { 0o600 };
+        let flags = sem::IPC_CREAT | sem::IPC_EXCL | (birth_mode & 0o777) as i32;
+        let mut attempts = 0..ATTEMPTS;
         let id = loop {
             let key = KEY | (process::random_u64() & 0xffff) as i32;
-            let flags = sem::IPC_CREAT | sem::IPC_EXCL | (birth_mode & 0o777) as i32;
             match sem::get(key, semaphores.into(), flags) {
-                Err(Errno::EEXIST) => {}
+                Err(Errno::EEXIST) if attempts.next().is_some() => {}
+                Err(Errno::EEXIST) => return Err(Errno::ENOSPC.into()), // all our keys are taken
                 made => break made?,
             }
         };
@@ -109,13 +114,23 @@ impl Set {
         }
     }
 
-    /// Whether the set is there and is one of ours for segment `shm` with that many semaphores.
-    pub(crate) fn belongs(self, shm: i32, semaphores: u16) -> sys::Result<bool> {
-        match sem::stat(self.id) {
-            Ok(stat) => Ok(stat.nsems == u64::from(semaphores) && self.is_marked_for(shm)),
-            Err(Errno::EINVAL | Errno::EIDRM) => Ok(false),
-            Err(errno) => Err(errno),
-        }
+    /// Whether the set is there and is one of ours for segment `shm`, with that many semaphores if that is known.
+    ///
+    /// Marks can be forged, and the id of a lost set can come again (after some 4 million creations). So it must also be
+    /// open to nobody who may not use the segment, and made by somebody who may write to it, as far as that can
+    /// be told: where the group or others may write, everybody could be one of them. A set that we may not look at is
+    /// none of ours.
+    pub(crate) fn belongs(self, shm: i32, segment: &ShmStat, semaphores: Option<u16>) -> sys::Result<bool> {
+        let stat = match sem::stat(self.id) {
+            Ok(stat) => stat,
+            Err(Errno::EINVAL | Errno::EIDRM | Errno::EACCES | Errno::EPERM) => return Ok(false),
+            Err(errno) => return Err(errno),
+        };
+        let shared = segment.mode & 0o022 != 0;
+        let maker = shared || [0, segment.uid, segment.cuid].contains(&stat.cuid);
+        let size = semaphores.is_none_or(|semaphores| stat.nsems == u64::from(semaphores));
+        let closed = stat.mode & !segment.mode == 0;
+        Ok(maker && size && closed && is_our_key(stat.key) && self.is_marked_for(shm))
     }
 
     /// Whether the set names segment `shm` as the one it belongs to.
@@ -142,7 +157,12 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
     sem::op(id, &ops)?;
     if !UNDO_WORKS.load(Ordering::Relaxed) {
         // Nobody else knows the set yet, so nobody else uses its initialiser.
-        match sem::undo_works(id, INITIALISER)? {
+        // Twice, because who guesses the id may play with the value.
+        let works = match sem::undo_works(id, INITIALISER)? {
+            Some(false) => sem::undo_works(id, INITIALISER)?,
+            answer => answer,
+        };
+        match works {
             Some(true) => UNDO_WORKS.store(true, Ordering::Relaxed),
             Some(false) => return Err(NoSet::NoUndo),
             None => {} // this process may not try; most kernels can
@@ -194,15 +214,21 @@ mod tests {
         for shm in [0, 1, 0x7fff, 0x8000, 12_345_678, i32::MAX] {
             let set = Set::make(shm, 8, owner, None).unwrap();
             assert_eq!(marked_segment(set.id), Ok(Some(shm)));
-            assert_eq!(set.belongs(shm, 8), Ok(true));
-            assert_eq!(set.belongs(shm, 10), Ok(false));
-            assert_eq!(set.belongs(shm ^ 1, 8), Ok(false));
+            let segment = ShmStat { mode: 0o600, uid: owner.uid, cuid: owner.uid, ..ShmStat::default() };
+            let belongs = |shm, segment: &ShmStat, size| set.belongs(shm, segment, size).unwrap();
+            assert!(belongs(shm, &segment, Some(8)) && belongs(shm, &segment, None));
+            assert!(!belongs(shm, &segment, Some(10)) && !belongs(shm ^ 1, &segment, Some(8)));
+            // Open to somebody who may not use the segment; made by somebody who may not write to it.
+            assert!(!belongs(shm, &ShmStat { mode: 0o400, ..segment }, None));
+            let anothers = ShmStat { uid: owner.uid + 1, cuid: owner.uid + 1, ..segment };
+            assert!(!belongs(shm, &anothers, None) || owner.uid == 0);
+            assert!(belongs(shm, &ShmStat { mode: 0o660, ..anothers }, None));
             let stat = sem::stat(set.id).unwrap();
             assert!(is_our_key(stat.key) && is_our_size(stat.nsems));
             set.remove(shm ^ 1);
-            assert_eq!(set.belongs(shm, 8), Ok(true));
+            assert!(belongs(shm, &segment, None));
             set.remove(shm);
-            assert_eq!(set.belongs(shm, 8), Ok(false));
+            assert!(!belongs(shm, &segment, None));
         }
     }
 

@@ -50,14 +50,17 @@ pub(crate) struct Plan {
 /// Whether the segment is ready, without believing anything else in it.
 pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
     let size = region.len();
-    if size < size_of::<Header>() as u64 {
+    if !region.holds_header() {
         return Err(Unready::Foreign(format!("its {size} bytes hold no channel header")));
     }
     let birth = &region.at::<Header>(0).birth;
     match birth.magic.load(Ordering::Acquire) {
         // I, pairs with J: the header is complete behind the magic
         MAGIC => Ok(()),
-        0 if is_channel_size(size) => Err(Unready::HalfMade),
+        // The version is written first.
+        0 if is_channel_size(size) && [0, VERSION_WORD].contains(&birth.version.load(Ordering::Relaxed)) => {
+            Err(Unready::HalfMade)
+        }
         ABANDONED if is_channel_size(size) => Err(Unready::Abandoned),
         0 => Err(Unready::Foreign(format!("{size} bytes that begin with zeros are no channel"))),
         other => {
@@ -70,6 +73,9 @@ pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
 
 /// Makes sure that a half-made channel is never finished. False if it is finished.
 pub(crate) fn abandon(region: &Region) -> bool {
+    if !region.holds_header() {
+        return false; // somebody else's by now
+    }
     let magic = &region.at::<Header>(0).birth.magic;
     matches!(
         magic.compare_exchange(0, ABANDONED, Ordering::AcqRel, Ordering::Acquire),
@@ -227,8 +233,27 @@ fn read_name(header: &Header, length: u64) -> Option<String> {
         chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
     }
     let name = core::str::from_utf8(&bytes[..length]).ok()?;
-    // What no creator writes would reach somebody's terminal.
-    (!name.chars().any(char::is_control)).then(|| name.to_owned())
+    // What no creator writes would reach somebody's terminal, or be taken for another channel's address.
+    (name.is_empty() || wrong_with_name(name).is_none()).then(|| name.to_owned())
+}
+
+/// Why that is no channel's name.
+pub(crate) fn wrong_with_name(name: &str) -> Option<&'static str> {
+    let invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if name.is_empty() {
+        Some("a name has at least one character")
+    } else if name.len() > MAX_NAME {
+        Some("a name has at most 248 bytes")
+    } else if name.chars().any(invisible) {
+        Some("a name has no control characters")
+    } else if ["key:", "path:", "id:"].iter().any(|prefix| name.starts_with(prefix)) {
+        Some("a name does not begin with key:, path: or id:")
+    } else {
+        None
+    }
 }
 
 fn write_name(header: &Header, name: &str) {

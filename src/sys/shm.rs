@@ -8,6 +8,7 @@ use core::mem::{self, MaybeUninit};
 use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::AtomicU8;
+use std::collections::HashMap;
 
 use super::{Errno, Result, check};
 
@@ -177,14 +178,16 @@ pub(crate) fn list() -> Result<Vec<(i32, ShmStat)>> {
     Ok(found)
 }
 
-/// Bytes of a segment that lie in memory or in swap: 0 if nobody has touched it. `None` if `/proc` does not
-/// tell. It costs no page, as looking at the bytes would.
-pub(crate) fn resident(id: i32) -> Option<u64> {
-    let table = std::fs::read_to_string("/proc/sysvipc/shm").ok()?;
-    let mut rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(1).and_then(|word| word.parse().ok()) == Some(id))?;
-    let bytes = |column: usize| row.get(column)?.parse::<u64>().ok();
-    Some(bytes(14)? + bytes(15)?)
+/// Bytes of every segment that lie in memory or in swap, by its id: 0 if nobody has touched it. What `/proc` does not
+/// tell is missing. It costs no page, as looking at the bytes would.
+pub(crate) fn resident() -> HashMap<i32, u64> {
+    let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let entry = |row: &str| {
+        let columns: Vec<&str> = row.split_whitespace().collect();
+        let bytes = |column: usize| columns.get(column)?.parse::<u64>().ok();
+        Some((columns.get(1)?.parse().ok()?, bytes(14)?.checked_add(bytes(15)?)?))
+    };
+    table.lines().skip(1).filter_map(entry).collect()
 }
 
 /// The highest slot of the kernel's table that is in use.
@@ -346,6 +349,7 @@ mod tests {
     fn resident_counts_what_was_touched() {
         let page = crate::sys::process::page_size();
         let segment = private(10 * page);
+        let resident = |id| resident().get(&id).copied();
         assert_eq!(resident(segment.0), Some(0));
         let attached = attach(segment.0, Access::ReadWrite).unwrap();
         attached.bytes()[page].store(1, core::sync::atomic::Ordering::Relaxed);

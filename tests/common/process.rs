@@ -194,6 +194,73 @@ pub(crate) fn remove_set(set: i32) {
     assert_eq!(removed, 0, "set {set}: {}", io::Error::last_os_error());
 }
 
+/// Makes a semaphore set under a key. For attacks.
+pub(crate) fn set_under(key: i32, semaphores: i32, mode: i32) -> i32 {
+    // SAFETY: takes three numbers.
+    let set = unsafe { libc::semget(key, semaphores, libc::IPC_CREAT | mode) };
+    assert!(set >= 0, "semget: {}", io::Error::last_os_error());
+    set
+}
+
+/// A semaphore set that has nothing to do with any channel.
+pub(crate) fn private_set(semaphores: i32) -> i32 {
+    set_under(libc::IPC_PRIVATE, semaphores, 0o600)
+}
+
+/// The values of a set.
+pub(crate) fn semaphores(set: i32, count: i32) -> Vec<i32> {
+    // SAFETY: the command takes no argument and touches no memory of this process.
+    (0..count).map(|index| unsafe { libc::semctl(set, index, libc::GETVAL) }).collect()
+}
+
+/// Makes the next semaphore set have this id. False if that is not allowed.
+pub(crate) fn next_set_id(id: i32) -> bool {
+    fs::write("/proc/sys/kernel/sem_next_id", id.to_string()).is_ok()
+}
+
+/// Removes a segment without a word to its users.
+pub(crate) fn remove_segment(id: i32) {
+    // SAFETY: the command takes no argument and touches no memory of this process.
+    let removed = unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
+    assert_eq!(removed, 0, "segment {id}: {}", io::Error::last_os_error());
+}
+
+/// A segment for whose pages nobody has asked whether there is memory. `None`: not even so.
+pub(crate) fn unreserved_segment(size: u64) -> Option<i32> {
+    let flags = libc::IPC_CREAT | libc::SHM_NORESERVE | 0o600;
+    // SAFETY: takes three numbers.
+    let id = unsafe { libc::shmget(libc::IPC_PRIVATE, size as usize, flags) };
+    (id >= 0).then_some(id)
+}
+
+/// The words of a segment. Never unmapped.
+pub(crate) fn map_words(id: i32) -> &'static [AtomicU64] {
+    // SAFETY: with a null address the kernel picks a range that nothing uses.
+    let place = unsafe { libc::shmat(id, std::ptr::null(), 0) };
+    assert_ne!(place, libc::MAP_FAILED, "shmat: {}", io::Error::last_os_error());
+    let size = sysring::segment::Segment::from_id(id).stat().expect("attached").size;
+    // SAFETY: page-aligned, that many bytes by the kernel's word, mapped for good, and touched as atomics only.
+    unsafe { std::slice::from_raw_parts(place.cast(), size / 8) }
+}
+
+/// Limits the address space of this process.
+pub(crate) fn limit_memory(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: reads one structure.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+    assert_eq!(set, 0, "setrlimit: {}", io::Error::last_os_error());
+}
+
+/// A mapping of one page. Never unmapped; its neighbours of other rights cannot be joined with it.
+pub(crate) fn private_page(writable: bool) -> usize {
+    let rights = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: without MAP_FIXED the kernel picks a range that nothing uses.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, rights, flags, -1, 0) };
+    assert_ne!(page, libc::MAP_FAILED, "mmap: {}", io::Error::last_os_error());
+    page.addr()
+}
+
 /// Adds units to a semaphore, or with 0 looks whether it is zero, without waiting. `Err`: the errno.
 pub(crate) fn semaphore_add(set: i32, index: u16, units: i16) -> Result<(), i32> {
     let mut op = libc::sembuf { sem_num: index, sem_op: units, sem_flg: libc::IPC_NOWAIT as i16 };

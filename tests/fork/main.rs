@@ -6,6 +6,7 @@
 //! It runs in an IPC namespace of its own where that is allowed (as root), and otherwise looks at
 //! System V objects that are marked as ours. A test that leaves one behind has failed.
 
+mod attacks;
 mod collect;
 mod damage;
 mod death;
@@ -42,6 +43,7 @@ fn main() {
         processes::TESTS,
         removal::TESTS,
         damage::TESTS,
+        attacks::TESTS,
         races::TESTS,
         users::TESTS,
         collect::TESTS,

@@ -17,6 +17,8 @@ use crate::signals;
 /// sender goes on in the rest of its lane meanwhile.
 const BATCH_BYTES: usize = 128 << 10;
 const BATCH_MESSAGES: usize = 4096;
+/// Bytes that framing adds to a message at most.
+const FRAME: usize = 4;
 
 pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     signals::watch()?;
@@ -120,6 +122,10 @@ impl Stdout {
     fn write_batch(&mut self, batch: &RecvBatch<'_>) -> Result<usize, Failure> {
         let mut bytes = 0;
         for message in batch.iter() {
+            self.buffer.try_reserve(message.len().saturating_add(FRAME)).map_err(|_| {
+                let bytes = message.len();
+                Failure::new(FAILURE, format!("no memory for a message of {bytes} bytes (ENOMEM)"))
+            })?;
             self.framing
                 .append(message.len(), &mut self.buffer, |out| message.append_to(out))
                 .map_err(|error| Failure::new(FAILURE, error.to_string()))?;
