@@ -1,0 +1,43 @@
+//! Is what processes saw of a channel what a queue would have shown them? Recorded histories, and causes and effects.
+//!
+//! Every test runs in a process of its own, see `tests/common/runner.rs`. The short forms take some seconds each;
+//! `SYSRING_LONG=1` asks for the long ones. `SYSRING_SEED=N` repeats the random choices of a run, though not what
+//! the scheduler made of them.
+
+#[allow(dead_code, reason = "every test program uses another part of it")]
+#[path = "../storm/board.rs"]
+mod board;
+mod causal;
+mod check;
+mod crew;
+mod history;
+mod made;
+#[allow(dead_code, reason = "every test program uses another part of it")]
+#[path = "../common/message.rs"]
+mod message;
+#[allow(dead_code, reason = "every test program uses another part of it")]
+#[path = "../common/process.rs"]
+mod process;
+mod record;
+#[allow(dead_code, reason = "every test program uses another part of it")]
+#[path = "../common/runner.rs"]
+mod runner;
+mod search;
+
+fn main() {
+    let all = [made::TESTS, record::TESTS, causal::TESTS];
+    runner::main(&all.concat());
+}
+
+/// A number as people write it: 10,000,312.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
