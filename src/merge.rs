@@ -99,13 +99,17 @@ pub(crate) struct Merge<L> {
     counter_damaged: bool,
 }
 
-/// What begins at position `end` or behind it has no stamp below `horizon`: `end` lies one capacity ahead of where the
-/// receiver was when it had read the counter, so its sender got the room for it (C, D) after that. Without this a sender
-/// could stay in front of all others for ever with small stamps.
+/// What is known of the stamps that are still to come in a lane.
+///
+/// What begins at position `end` or behind it has none below `horizon`: `end` lies one capacity ahead of where the
+/// receiver was when it had read the counter, so its sender got the room for it (C, D) after that. And none at all
+/// lies below `floor`, which is above that of a message taken: what a damaged terminator shows is left from the last lap.
+/// Without these two a lane could stay in front of all others for ever with small stamps.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     end: u64,
     horizon: u64,
+    floor: u64,
 }
 
 /// No honest counter comes near.
@@ -210,6 +214,7 @@ impl<L: LaneView> Merge<L> {
             Rule::Single => {}
             Rule::Total => {
                 self.found[lane as usize] = None;
+                self.marks[lane as usize].floor = found.stamp.saturating_add(1);
                 if self.heads.peek().is_some_and(|Reverse((_, top))| *top == lane) {
                     self.heads.pop();
                     self.taken = Some(lane);
@@ -289,6 +294,7 @@ impl<L: LaneView> Merge<L> {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if lane.is_ahead() {
                 lane.rewind();
+                self.marks[index].floor = 0;
                 // A damage met behind what comes again will be met again.
                 self.corrupt[index / 64] &= !(1 << (index % 64));
             }
@@ -316,7 +322,7 @@ impl<L: LaneView> Merge<L> {
     fn look(&mut self, lane: u32) -> Option<Next> {
         match self.lanes[lane as usize].peek() {
             Peek::Record(found) => {
-                if self.is_past_mark(lane) {
+                if self.is_past_mark(lane) || self.is_below_floor(lane, &found) {
                     self.horizon = 0; // look around before it is delivered
                 }
                 self.found[lane as usize] = Some(found);
@@ -333,21 +339,31 @@ impl<L: LaneView> Merge<L> {
         self.lanes[lane as usize].position() >= self.marks[lane as usize].end
     }
 
-    fn mark(&mut self, lane: u32, horizon: u64) {
-        let end = self.lanes[lane as usize].position().saturating_add(self.lanes[lane as usize].capacity());
-        self.marks[lane as usize] = Mark { end, horizon };
+    #[inline]
+    fn is_below_floor(&self, lane: u32, found: &Found) -> bool {
+        found.stamp < self.marks[lane as usize].floor
     }
 
-    /// Checks the stamps of heads behind their lane's mark, and moves those marks. To be called with what the counter
-    /// is now.
+    fn mark(&mut self, lane: u32, horizon: u64) {
+        let end = self.lanes[lane as usize].position().saturating_add(self.lanes[lane as usize].capacity());
+        let mark = &mut self.marks[lane as usize];
+        (mark.end, mark.horizon) = (end, horizon);
+    }
+
+    /// Checks the stamps of heads against their lane's mark, and moves the marks that were reached. To be called with what
+    /// the counter is now.
     fn move_marks(&mut self, horizon: u64) -> Option<Next> {
         for index in 0..self.active.len() {
             let lane = self.active[index];
-            let Some(head) = self.found[lane as usize].filter(|_| self.is_past_mark(lane)) else { continue };
-            if head.stamp < self.marks[lane as usize].horizon && !self.counter_damaged {
+            let Some(head) = self.found[lane as usize] else { continue };
+            let past = self.is_past_mark(lane);
+            let too_small = past && head.stamp < self.marks[lane as usize].horizon;
+            if (too_small || self.is_below_floor(lane, &head)) && !self.counter_damaged {
                 return Some(self.condemn(lane));
             }
-            self.mark(lane, horizon);
+            if past {
+                self.mark(lane, horizon);
+            }
         }
         None
     }
@@ -495,7 +511,7 @@ impl<L: LaneView> Merge<L> {
         if !self.load_bitmap(shared.bitmap) {
             match self.active[..] {
                 _ if self.heads.is_empty() => return Next::Empty,
-                [only] => {
+                [only] if !self.found[only as usize].is_some_and(|head| self.is_below_floor(only, &head)) => {
                     self.mark(only, 0); // nobody waits behind it
                     return self.head(only);
                 }

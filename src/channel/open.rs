@@ -364,6 +364,11 @@ impl Attempt<'_> {
             Ok(()) => {}
             Err(Errno::EAGAIN) => return Ok(Step::Wait),
             Err(Errno::EINTR | Errno::EINVAL | Errno::EIDRM) => return Ok(Step::Again),
+            Err(Errno::EFBIG) => {
+                // Somebody has marked a set for it that has no initialiser: no maker of ours.
+                give_up(&region);
+                return Ok(Step::Again);
+            }
             Err(errno) => return Err(self.fail("semop", errno)),
         }
         let unlock = || {

@@ -199,7 +199,7 @@ impl Receiver {
             return Err(shared.lost(Loss::Removed));
         }
         self.barrier = shared.barrier();
-        let notice = shared.notice();
+        let notice = shared.settled_notice();
         let side = Side::Receiver;
         let seat = shared.take(side).map_err(|why| shared.no_seat(side, why))?;
         let header = shared.view.header();
@@ -1084,8 +1084,11 @@ impl Receiver {
     #[cold]
     fn lose(&mut self, lane: u32) {
         (self.ready, self.merging) = (NOBODY, NOBODY);
-        let Seated { merge, seat, .. } = self.seated.as_mut().expect("a message comes from a lane");
-        self.late = Some(if seat.is_ours() {
+        let Seated { merge, seat } = self.seated.as_mut().expect("a message comes from a lane");
+        // A successor claims the seat, and then takes over all lanes; one in this very process has the same claim.
+        let succeeded =
+            !seat.is_ours() || (!merge.is_single() && merge.lanes().iter().all(Consumer::is_lost));
+        self.late = Some(if !succeeded {
             self.shared.view.count_damage();
             RecvError::Corrupt(Corruption { lane, position: merge.disown(lane) })
         } else {

@@ -135,7 +135,7 @@ impl Sender {
             return Err(shared.lost(Loss::Evicted));
         }
         self.barrier = shared.barrier();
-        let notice = shared.notice();
+        let notice = shared.settled_notice();
         let stamped = shared.view.is_stamped();
         let mut refused = None;
         for lane in 0..shared.view.geometry().senders() {

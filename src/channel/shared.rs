@@ -189,6 +189,11 @@ impl Shared {
         self.view.header().bell.notice.load(Ordering::Relaxed)
     }
 
+    /// What a handle may know of it: with the removed mark it would never settle, should that mark go away again.
+    pub(super) fn settled_notice(&self) -> u64 {
+        self.notice() & !REMOVED
+    }
+
     /// Whether the removed mark is set; finishes the removal if so.
     #[inline]
     pub(super) fn is_removed(&self) -> bool {
@@ -320,7 +325,7 @@ impl Shared {
     #[cold]
     pub(super) fn keep_seat(&self, seat: &mut Seat) -> Result<u64, Loss> {
         for _ in 0..ATTEMPTS {
-            let notice = self.notice();
+            let notice = self.settled_notice();
             let set = self.find_set()?;
             match seat.renew(set) {
                 Renewal::Done => return Ok(notice.max(set.generation.into())),
@@ -447,8 +452,19 @@ impl Shared {
                 let more =
                     if matches!(side, Side::Sender(_)) && !self.view.is_spsc() { " and others" } else { "" };
                 let text = format!("{end} is taken by {who}{more}");
-                OpenError::new(OpenErrorKind::SeatTaken { pid }, &self.address, text)
-                    .with_hint("it falls free when that process ends or drops its handle")
+                let set = self.set();
+                // The kernel frees a seat before the pid of its holder is dead.
+                let tampered =
+                    pid.is_some_and(process::is_dead) && matches!(sem::value(set.id, side.alive()), Ok(1..));
+                let hint = if tampered {
+                    let id = set.id;
+                    format!(
+                        "it has ended: somebody has set that semaphore; ipcrm -s {id}, and they are made anew"
+                    )
+                } else {
+                    "it falls free when that process ends or drops its handle".to_owned()
+                };
+                OpenError::new(OpenErrorKind::SeatTaken { pid }, &self.address, text).with_hint(hint)
             }
             Ok(NoSeat::Failed(errno)) => OpenError::system(&self.address, "semop", errno),
             Ok(NoSeat::Stale) => self.lost(Loss::Removed),

@@ -308,8 +308,14 @@ impl Seat {
             return; // the set's id may be somebody else's by now, or here
         }
         let word = &self.view.seat(self.side.entry()).claim;
-        if word.compare_exchange(self.claim.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return; // somebody else has the seat
+        if let Err(other) = word.compare_exchange(self.claim.0, 0, Ordering::AcqRel, Ordering::Relaxed) {
+            // Somebody else has the seat; or the entry was damaged, and nobody but us has touched the semaphore.
+            let is_damaged = self.view.set() == Some(self.set)
+                && sem::last_pid(self.set.id, self.side.alive()) == Ok(process::pid());
+            if !is_damaged {
+                return;
+            }
+            let _ = word.compare_exchange(other, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
         self.view.header().bell.changes.fetch_add(1, Ordering::AcqRel);
         if free(&self.view, self.set, self.side) == Err(NoSeat::Stale)
