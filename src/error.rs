@@ -45,7 +45,8 @@ pub enum OpenErrorKind {
     Removed,
     /// The channel's header is damaged.
     Corrupt,
-    /// A kernel limit or memory (`ENOSPC`, `ENOMEM`, `EINVAL` for a size above `shmmax`).
+    /// A kernel limit or memory (`ENOSPC`, `ENOMEM`, `ENFILE`, `E2BIG`, `EINVAL` for a size above `shmmax` or a set
+    /// above the limit).
     Limit,
     /// Somebody else is making the channel and did not finish in time.
     Busy,
@@ -95,11 +96,13 @@ impl OpenError {
     pub(crate) fn system(address: &impl fmt::Display, call: &'static str, errno: Errno) -> OpenError {
         let kind = match errno {
             Errno::ENOENT => OpenErrorKind::NotFound,
-            Errno::EEXIST => OpenErrorKind::AlreadyExists,
+            Errno::EEXIST if call == "shmget" => OpenErrorKind::AlreadyExists,
             Errno::EACCES | Errno::EPERM => OpenErrorKind::PermissionDenied,
             Errno::EIDRM => OpenErrorKind::Removed,
-            Errno::EINVAL if call != "shmget" => OpenErrorKind::Removed,
-            Errno::ENOSPC | Errno::ENOMEM | Errno::EINVAL => OpenErrorKind::Limit,
+            Errno::EINVAL if !matches!(call, "shmget" | "semget") => OpenErrorKind::Removed,
+            Errno::ENOSPC | Errno::ENOMEM | Errno::EINVAL | Errno::E2BIG | Errno::ENFILE => {
+                OpenErrorKind::Limit
+            }
             _ => OpenErrorKind::System,
         };
         OpenError::new(kind, address, format!("{call} failed")).with_errno(errno).with_hint(hint(call, errno))
@@ -162,16 +165,26 @@ impl core::error::Error for OpenError {
 /// ```
 /// use sysring::{Errno, SystemError};
 /// let error = SystemError { call: "semop", errno: Errno::ENOMEM };
-/// assert_eq!(error.to_string(), "semop failed: ENOMEM (Cannot allocate memory)");
+/// let text = "semop failed: ENOMEM (Cannot allocate memory); the kernel has no memory for it";
+/// assert_eq!(error.to_string(), text);
 /// ```
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("{call} failed: {errno}")]
 pub struct SystemError {
     /// The call.
     pub call: &'static str,
     /// Its errno.
     #[source]
     pub errno: Errno,
+}
+
+impl fmt::Display for SystemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.call, self.errno)?;
+        match hint(self.call, self.errno) {
+            "" => Ok(()),
+            hint => write!(f, "; {hint}"),
+        }
+    }
 }
 
 /// Words in the segment that no process keeping to the protocol writes.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::config::Builder;
 use super::open::give_up;
-use super::shared::{Shared, mark_removed};
+use super::shared::{Loss, Shared, mark_removed};
 use crate::error::OpenError;
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::{Header, PAGE, VERSION_WORD, is_channel_size};
@@ -434,9 +434,15 @@ fn remove_idle(view: &View) -> Outcome {
     let id = view.region().id();
     // If its set was removed, it gets one first.
     let shared = Shared::new(view.clone(), String::new(), &Builder::default());
-    let Ok(set) = shared.find_set() else { return Outcome::InUse };
-    if shm::stat(id).map_or(true, |stat| stat.nattch != 1) {
-        return Outcome::InUse;
+    let set = match shared.find_set() {
+        Ok(set) => set,
+        Err(Loss::System(error)) => return Outcome::Failed(error.errno),
+        Err(Loss::Removed | Loss::Evicted) => return Outcome::InUse,
+    };
+    match shm::stat(id) {
+        Ok(stat) if stat.nattch == 1 => {}
+        Ok(_) | Err(Errno::EINVAL | Errno::EIDRM) => return Outcome::InUse,
+        Err(errno) => return Outcome::Failed(errno),
     }
     let word = &view.header().set.word;
     let none = set.aside();

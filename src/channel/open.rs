@@ -74,7 +74,7 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     let set = loop {
         match Set::make(id, plan.geometry.semaphores(), owner, None) {
             // Somebody removed it as soon as it was made.
-            Err(NoSet::Failed(Errno::EINVAL | Errno::EIDRM)) if attempts.next().is_some() => {}
+            Err(NoSet::Gone) if attempts.next().is_some() => {}
             made => break made.map_err(|why| no_set(&address, why))?,
         }
     };
@@ -128,7 +128,8 @@ pub(super) fn segment_of(target: &Target) -> Result<i32, Errno> {
 /// Why a channel got no semaphore set.
 fn no_set(address: &impl core::fmt::Display, why: NoSet) -> OpenError {
     match why {
-        NoSet::Failed(errno) => OpenError::system(address, "semget", errno),
+        NoSet::Failed(call, errno) => OpenError::system(address, call, errno),
+        NoSet::Gone => OpenError::system(address, "semop", Errno::EIDRM),
         NoSet::NoUndo => {
             let text = "this kernel does not undo the semaphore operations of a process that ends (SEM_UNDO)";
             OpenError::new(OpenErrorKind::Unsupported, address, text)
@@ -265,7 +266,8 @@ impl Attempt<'_> {
         // Attached, so the id cannot be used again; but it may have been removed just before.
         match shm::stat(id) {
             Ok(now) if !now.dest && now.cuid == stat.cuid => {}
-            _ => return gone(),
+            Ok(_) | Err(Errno::EINVAL | Errno::EIDRM) => return gone(),
+            Err(errno) => return Err(self.fail("shmctl(IPC_STAT)", errno)),
         }
         match probe(&region) {
             Err(Unready::HalfMade) => return self.finish(region),
@@ -372,7 +374,7 @@ impl Attempt<'_> {
             Err(errno) => return Err(self.fail("semop", errno)),
         }
         let unlock = || {
-            let _ = sem::op(set.id, &[Op::take(INITIALISER, 1).undo().no_wait()]);
+            let _ = sem::op_at_once(set.id, &[Op::take(INITIALISER, 1).undo().no_wait()]);
         };
         match probe(&region) {
             Err(Unready::HalfMade) => {}
@@ -416,7 +418,7 @@ impl Attempt<'_> {
         };
         // Marked before it was put there; anything else is gone, and its id somebody else's.
         if let Some(set) = last
-            && set.belongs(id, &segment, None).map_err(|errno| self.fail("semctl(IPC_STAT)", errno))?
+            && set.belongs(id, &segment, None).map_err(|(call, errno)| self.fail(call, errno))?
         {
             return Ok(Some(set));
         }
@@ -427,7 +429,7 @@ impl Attempt<'_> {
         };
         let new = match Set::make(id, plan.geometry.semaphores(), owner, last) {
             Ok(new) => new,
-            Err(NoSet::Failed(Errno::EINVAL | Errno::EIDRM)) => return Ok(None),
+            Err(NoSet::Gone) => return Ok(None),
             Err(why) => return Err(no_set(self.address, why)),
         };
         if header.set.word.compare_exchange(word, new.word(), Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -513,12 +515,17 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     mark_removed(header);
     // After the mark: who replaces the set at this moment sees the mark, or we see the new set.
     let set = Set::from_word(header.set.word.load(Ordering::Acquire));
-    if let Some(set) = set {
-        set.remove(id); // first, see `remove_objects`
-    }
+    let refused = set.and_then(|set| set.try_remove(id).err()); // first, see `remove_objects`
     match shm::remove(id) {
         // Somebody has seen the mark and was faster.
-        Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => Ok(()),
-        Err(errno) => Err(fail("shmctl(IPC_RMID)", errno)),
+        Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => {}
+        Err(errno) => return Err(fail("shmctl(IPC_RMID)", errno)),
+    }
+    match refused {
+        None => Ok(()),
+        Some((call, errno)) => {
+            let text = "the segment was removed, its semaphore set not: `gc` finds it";
+            Err(fail(call, errno).with_hint(text))
+        }
     }
 }

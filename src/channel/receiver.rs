@@ -991,7 +991,11 @@ impl Receiver {
         if self.peers.is_segment_due() && self.shared.is_segment_gone() {
             self.shared.find_set()?; // says why
         }
-        let alive = self.count_senders(doubt)?;
+        let answer = self.count_senders(doubt);
+        if answer.is_err() {
+            self.peers.suspect(); // the question stays
+        }
+        let alive = answer?;
         let gone = self.peers.answer(&self.shared, alive);
         let departed = self.peers.departed(alive);
         // More than ever went were reported: the header's words were played with.

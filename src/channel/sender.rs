@@ -818,7 +818,11 @@ impl Sender {
         if self.peers.is_segment_due() && self.shared.is_segment_gone() {
             self.shared.find_set()?; // says why
         }
-        let alive = self.shared.is_taken(Side::Receiver, doubt)?;
+        let answer = self.shared.is_taken(Side::Receiver, doubt);
+        if answer.is_err() {
+            self.peers.suspect(); // the question stays
+        }
+        let alive = answer?;
         if self.peers.answer(&self.shared, alive.into()) && !self.shared.view.is_persistent() {
             self.peers.suspect(); // the next call asks again, and at once
             return Err(Fault::Disconnected);

@@ -117,9 +117,9 @@ fn failed(call: &'static str) -> impl Fn(Errno) -> Loss {
     move |errno| Loss::System(SystemError { call, errno })
 }
 
-/// Whether a semaphore call failed because its set is not there.
+/// Whether a semaphore call failed because its set is not there; or its id is another set's by now, with fewer
+/// semaphores.
 pub(super) fn is_gone(errno: Errno) -> bool {
-    // EFBIG: a smaller set has its id.
     matches!(errno, Errno::EIDRM | Errno::EINVAL | Errno::EFBIG)
 }
 
@@ -260,8 +260,9 @@ impl Shared {
                 Err(errno) => return Err(failed("shmctl(IPC_STAT)")(errno)),
             };
             let last = Set::from_word(seen);
-            let belongs =
-                |set: Set| set.belongs(id, &segment, Some(semaphores)).map_err(failed("semctl(IPC_STAT)"));
+            let belongs = |set: Set| {
+                set.belongs(id, &segment, Some(semaphores)).map_err(|(call, errno)| failed(call)(errno))
+            };
             if let Some(set) = last
                 && belongs(set)?
             {
@@ -278,8 +279,8 @@ impl Shared {
             let owner = Owner { uid: segment.uid, gid: segment.gid, mode: segment.mode };
             let new = match Set::make(id, semaphores, owner, last) {
                 Ok(new) => new,
-                Err(NoSet::Failed(errno)) if is_gone(errno) => continue, // removed as soon as it was made
-                Err(NoSet::Failed(errno)) => return Err(failed("semget")(errno)),
+                Err(NoSet::Gone) => continue,
+                Err(NoSet::Failed(call, errno)) => return Err(failed(call)(errno)),
                 Err(NoSet::NoUndo) => return Err(failed("semop")(Errno::ENOSYS)),
             };
             if word.compare_exchange(seen, new.word(), Ordering::AcqRel, Ordering::Relaxed).is_err() {

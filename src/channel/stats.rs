@@ -287,7 +287,12 @@ impl Observer {
         let Some(set) = set else { return Ok(false) };
         match sem::value(set.id, Side::Sender(lane).alive()) {
             Ok(value) => Ok(value > 0),
-            Err(errno) => Err(OpenError::system(&self.address, "semctl", errno)),
+            // The set was removed just now, and not the channel: its seats are in doubt.
+            Err(Errno::EINVAL | Errno::EIDRM) => {
+                let company = self.view.region().company();
+                Ok(doubtful_pid(&self.view, &company, None, Side::Sender(lane)).is_some())
+            }
+            Err(errno) => Err(OpenError::system(&self.address, "semctl(GETVAL)", errno)),
         }
     }
 }

@@ -319,9 +319,13 @@ impl Seat {
         }
         self.view.header().bell.changes.fetch_add(1, Ordering::AcqRel);
         if free(&self.view, self.set, self.side) == Err(NoSeat::Stale)
-            // With the claim the seat is free. Who sleeps on a new set counted us as alive.
             && let Some(set) = self.view.set().filter(|set| set.is_marked_for(self.view.region().id()))
         {
+            if set == self.set {
+                let _ = free(&self.view, set, self.side); // it is there after all
+                return;
+            }
+            // With the claim the seat is free. Who sleeps on a new set counted us as alive.
             for bell in bells(&self.view, self.side) {
                 let _ = sem::op(set.id, &[Op::add(bell, 1).no_wait()]);
             }
@@ -372,7 +376,16 @@ fn free(view: &View, set: Set, side: Side) -> Result<(), NoSeat> {
             Err(Errno::ERANGE) if attempts.next().is_some() && empty_full_bells(view, set, side) => {}
             Err(Errno::EINTR) => {}
             Err(Errno::EINVAL | Errno::EIDRM | Errno::EFBIG) => return Err(NoSeat::Stale),
-            Err(errno) => return Err(NoSeat::Failed(errno)),
+            // So many at once need memory of the kernel, one at a time does not. The seat first: whoever is woken finds
+            // it free, and if it cannot be freed the will stays whole.
+            Err(_) => {
+                let (seat, bells) = ops.split_at(1);
+                sem::op(set.id, seat).map_err(NoSeat::Failed)?;
+                for bell in bells {
+                    let _ = sem::op(set.id, core::slice::from_ref(bell));
+                }
+                return Ok(());
+            }
         }
     }
 }

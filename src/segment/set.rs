@@ -28,8 +28,6 @@ const ID_HIGH: u16 = 2;
 
 /// Keys of our sets: this, and 16 random bits.
 const KEY: i32 = 0x5352_0000;
-/// How many of them to try.
-const ATTEMPTS: u32 = 10_000;
 
 /// One set, as the header names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +51,24 @@ pub(crate) struct Owner {
 /// Why there is no set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSet {
-    Failed(Errno),
+    /// This call failed.
+    Failed(&'static str, Errno),
+    /// It was removed as soon as it was made.
+    Gone,
     /// This kernel does not undo semaphore operations when a process ends.
     NoUndo,
 }
 
-impl From<Errno> for NoSet {
-    fn from(errno: Errno) -> NoSet {
-        NoSet::Failed(errno)
+/// Why a call on a new set failed.
+fn failed(call: &'static str) -> impl Fn(Errno) -> NoSet {
+    move |errno| match errno {
+        Errno::EINVAL | Errno::EIDRM => NoSet::Gone,
+        errno => NoSet::Failed(call, errno),
     }
 }
+
+/// How many keys to try for a new set. Of 65,536 no more than 32,000 are in use by the kernel's default.
+const KEYS: u32 = 1000;
 
 impl Set {
     /// The set in a header word; `None` if there is none yet.
@@ -95,13 +101,13 @@ impl Set {
         let ours = (owner.uid, owner.gid) == (process::euid(), process::egid());
         let birth_mode = if ours { owner.mode } else { 0o600 };
         let flags = sem::IPC_CREAT | sem::IPC_EXCL | (birth_mode & 0o777) as i32;
-        let mut attempts = 0..ATTEMPTS;
+        let mut keys = 0..KEYS;
         let id = loop {
             let key = KEY | (process::random_u64() & 0xffff) as i32;
             match sem::get(key, semaphores.into(), flags) {
-                Err(Errno::EEXIST) if attempts.next().is_some() => {}
-                Err(Errno::EEXIST) => return Err(Errno::ENOSPC.into()), // all our keys are taken
-                made => break made?,
+                Err(Errno::EEXIST) if keys.next().is_some() => {}
+                // EINVAL too: that says nothing of a set, but that it has too many semaphores.
+                made => break made.map_err(|errno| NoSet::Failed("semget", errno))?,
             }
         };
         let generation = last.map_or(0, |last| last.generation).wrapping_add(1).max(1);
@@ -114,23 +120,45 @@ impl Set {
         }
     }
 
-    /// Whether the set is there and is one of ours for segment `shm`, with that many semaphores if that is known.
+    /// Whether the set is there and is one of ours for segment `shm`, with that many semaphores if that is known. `Err`:
+    /// the call that says neither, and why.
     ///
     /// Marks can be forged, and the id of a lost set can come again (after some 4 million creations). So it must also be
     /// open to nobody who may not use the segment, and made by somebody who may write to it, as far as that can
-    /// be told: where the group or others may write, everybody could be one of them. A set that we may not look at is
-    /// none of ours.
-    pub(crate) fn belongs(self, shm: i32, segment: &ShmStat, semaphores: Option<u16>) -> sys::Result<bool> {
+    /// be told: where the group or others may write, everybody could be one of them.
+    pub(crate) fn belongs(
+        self,
+        shm: i32,
+        segment: &ShmStat,
+        semaphores: Option<u16>,
+    ) -> Result<bool, (&'static str, Errno)> {
         let stat = match sem::stat(self.id) {
             Ok(stat) => stat,
-            Err(Errno::EINVAL | Errno::EIDRM | Errno::EACCES | Errno::EPERM) => return Ok(false),
-            Err(errno) => return Err(errno),
+            Err(Errno::EINVAL | Errno::EIDRM) => return Ok(false),
+            // One that we may not look at is somebody else's, unless its key is ours.
+            Err(Errno::EACCES) if self.has_strange_key() => return Ok(false),
+            Err(errno) => return Err(("semctl(IPC_STAT)", errno)),
         };
         let shared = segment.mode & 0o022 != 0;
         let maker = shared || [0, segment.uid, segment.cuid].contains(&stat.cuid);
         let size = semaphores.is_none_or(|semaphores| stat.nsems == u64::from(semaphores));
         let closed = stat.mode & !segment.mode == 0;
-        Ok(maker && size && closed && is_our_key(stat.key) && self.is_marked_for(shm))
+        Ok(maker && size && closed && is_our_key(stat.key) && self.names(shm)?)
+    }
+
+    /// Whether it is there with a key that is not of our kind. That may be asked by everybody.
+    fn has_strange_key(self) -> bool {
+        let all = sem::list().unwrap_or_default();
+        all.iter().any(|(id, stat)| *id == self.id && !is_our_key(stat.key))
+    }
+
+    /// Whether the set names segment `shm`; not if it is gone. `Err`: the call that says neither, and why.
+    pub(crate) fn names(self, shm: i32) -> Result<bool, (&'static str, Errno)> {
+        match marked_segment(self.id) {
+            Ok(marked) => Ok(marked == Some(shm)),
+            Err(Errno::EINVAL | Errno::EIDRM) => Ok(false),
+            Err(errno) => Err(("semctl(GETVAL)", errno)),
+        }
     }
 
     /// Whether the set names segment `shm` as the one it belongs to.
@@ -139,9 +167,20 @@ impl Set {
     }
 
     /// Removes the set if it names segment `shm` as its own. It may be gone already.
+    ///
+    /// If the kernel refuses it stays; a collector finds it when the segment is gone.
     pub(crate) fn remove(self, shm: i32) {
-        if self.is_marked_for(shm) {
-            let _ = sem::remove(self.id);
+        let _ = self.try_remove(shm);
+    }
+
+    /// [`Set::remove`]; which call was refused, and why.
+    pub(crate) fn try_remove(self, shm: i32) -> Result<(), (&'static str, Errno)> {
+        if !self.names(shm)? {
+            return Ok(());
+        }
+        match sem::remove(self.id) {
+            Ok(()) | Err(Errno::EINVAL | Errno::EIDRM) => Ok(()),
+            Err(errno) => Err(("semctl(IPC_RMID)", errno)),
         }
     }
 }
@@ -154,12 +193,13 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
     // All are 15 bits. A part that is 0 has that value already, and adding 0 would mean to wait for it.
     let ops = values.iter().filter(|(_, value)| *value != 0);
     let ops: Vec<Op> = ops.map(|&(index, value)| Op::add(index, value as i16)).collect();
-    sem::op(id, &ops)?;
+    sem::op_at_once(id, &ops).map_err(failed("semop"))?;
     if !UNDO_WORKS.load(Ordering::Relaxed) {
         // Nobody else knows the set yet, so nobody else uses its initialiser.
         // Twice, because who guesses the id may play with the value.
-        let works = match sem::undo_works(id, INITIALISER)? {
-            Some(false) => sem::undo_works(id, INITIALISER)?,
+        let ask = || sem::undo_works(id, INITIALISER).map_err(failed("semctl(GETVAL)"));
+        let works = match ask()? {
+            Some(false) => ask()?,
             answer => answer,
         };
         match works {
@@ -168,11 +208,12 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
             None => {} // this process may not try; most kernels can
         }
     }
-    let stat = sem::stat(id)?;
+    let stat = sem::stat(id).map_err(failed("semctl(IPC_STAT)"))?;
     if (stat.uid, stat.gid, stat.mode) != (owner.uid, owner.gid, owner.mode & 0o777) {
         // EINVAL: that user is not known in our user namespace; the set is not gone.
         sem::set_owner(id, owner.uid, owner.gid, owner.mode)
-            .map_err(|errno| if errno == Errno::EINVAL { Errno::EPERM } else { errno })?;
+            .map_err(|errno| if errno == Errno::EINVAL { Errno::EPERM } else { errno })
+            .map_err(failed("semctl(IPC_SET)"))?;
     }
     Ok(())
 }

@@ -47,6 +47,10 @@ impl Errno {
     pub const E2BIG: Errno = Errno(libc::E2BIG);
     /// No process has this number.
     pub const ESRCH: Errno = Errno(libc::ESRCH);
+    /// The kernel can open no more files.
+    pub const ENFILE: Errno = Errno(libc::ENFILE);
+    /// A number of the object does not fit the kernel's answer.
+    pub const EOVERFLOW: Errno = Errno(libc::EOVERFLOW);
     /// This kernel does not have that call.
     pub const ENOSYS: Errno = Errno(libc::ENOSYS);
 

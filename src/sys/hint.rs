@@ -19,7 +19,7 @@ pub(crate) fn hint(call: &str, errno: Errno) -> &'static str {
              and 2nd number); remove unused ones (ipcs -s, ipcrm -s ID) or raise the limit with \
              sysctl"
         }
-        ("semop", Errno::ENOSPC) => "the kernel has no room for more undo entries",
+        ("semop" | "semtimedop", Errno::ENOSPC) => "the kernel has no room for more undo entries",
         ("shmget", Errno::EINVAL) => {
             "the size is 0, or above kernel.shmmax, or larger than the segment that is there"
         }
@@ -27,6 +27,10 @@ pub(crate) fn hint(call: &str, errno: Errno) -> &'static str {
             "the set that is there has fewer semaphores, or more were asked for than kernel.sem \
              (1st number) allows"
         }
+        ("semget", Errno::EEXIST) => {
+            "every key that was tried has a set; remove unused ones (ipcs -s, ipcrm -s ID)"
+        }
+        ("shmget", Errno::ENFILE) => "the kernel can open no more files, and a segment is one (fs.file-max)",
         ("shmget", Errno::ENOMEM) => {
             "no memory for a segment of that size; for huge pages: not enough in the pool \
              (vm.nr_hugepages)"
@@ -42,13 +46,16 @@ pub(crate) fn hint(call: &str, errno: Errno) -> &'static str {
             "only its owner, its creator or root may do that, and the limit on locked memory \
              (ulimit -l) must not be 0"
         }
-        ("semget" | "semop", Errno::ENOMEM) => "the kernel has no memory for it",
-        ("semop", Errno::E2BIG) => "more operations than kernel.sem (3rd number) allows",
-        ("semop", Errno::EFBIG) => "the set has fewer semaphores than expected: not ours",
-        ("semop", Errno::ERANGE) => "a semaphore is at its limit of 32,767",
+        ("semget" | "semop" | "semtimedop" | "semctl(GETALL)" | "semctl(SEM_INFO)", Errno::ENOMEM) => {
+            "the kernel has no memory for it"
+        }
+        ("semop" | "semtimedop", Errno::E2BIG) => "more operations than kernel.sem (3rd number) allows",
+        ("semop" | "semtimedop", Errno::EFBIG) => "the set has fewer semaphores than expected: not ours",
+        ("semop" | "semtimedop", Errno::ERANGE) => "a semaphore is at its limit of 32,767",
         ("ftok", Errno::ENOENT) => "the file must exist, because the key is made from its inode",
         ("ftok", Errno::EINVAL) => "the path has a zero byte in it",
         ("ftok", Errno::EACCES) => "a directory on the way cannot be searched by this user",
+        ("ftok", _) => "the key is made from the file's inode, and the file could not be looked at",
         (_, Errno::EACCES) => {
             "its mode does not let this user in; its owner can change that (ipcs shows owner and \
              mode)"
@@ -57,10 +64,11 @@ pub(crate) fn hint(call: &str, errno: Errno) -> &'static str {
         (_, Errno::ENOENT) => "nothing has this key; create it first",
         (_, Errno::EEXIST) => "something has this key already; open it, or remove it first",
         (_, Errno::EIDRM) => "it was removed in the meantime",
-        ("shmat" | "semop", Errno::EINVAL) => "nothing has this id any more; it was removed",
+        ("shmat" | "semop" | "semtimedop", Errno::EINVAL) => "nothing has this id any more; it was removed",
         (ctl, Errno::EINVAL) if ctl.starts_with("shmctl") || ctl.starts_with("semctl") => {
             "nothing has this id any more; it was removed"
         }
+        (_, Errno::EOVERFLOW) => "its owner, or a number of it, has no place in this kernel's answer",
         (_, Errno::ENOSYS) => "this kernel was built without System V IPC",
         _ => "",
     }

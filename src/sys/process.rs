@@ -43,7 +43,7 @@ pub(crate) fn egid() -> u32 {
 
 /// The inode of this process's pid namespace, 0 if `/proc` does not tell: two pids can be compared
 /// only if they were taken in the same one. It never changes in a process, and is remembered for each
-/// [`identity`].
+/// [`identity`], once it is known.
 pub(crate) fn pid_namespace() -> u64 {
     static OWNER: AtomicU64 = AtomicU64::new(0);
     static NAMESPACE: AtomicU64 = AtomicU64::new(0);
@@ -52,8 +52,10 @@ pub(crate) fn pid_namespace() -> u64 {
         return NAMESPACE.load(Relaxed);
     }
     let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |link| link.ino());
-    NAMESPACE.store(namespace, Relaxed);
-    OWNER.store(me, Release);
+    if namespace != 0 {
+        NAMESPACE.store(namespace, Relaxed);
+        OWNER.store(me, Release);
+    }
     namespace
 }
 

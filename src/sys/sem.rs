@@ -120,6 +120,11 @@ pub(crate) fn op(set: i32, ops: &[Op]) -> Result<()> {
     Ok(())
 }
 
+/// `semop` with operations that do not wait, so that a signal is no reason to stop.
+pub(crate) fn op_at_once(set: i32, ops: &[Op]) -> Result<()> {
+    retry(|| op(set, ops))
+}
+
 /// `semtimedop`: as [`op`], failing with `EAGAIN` when the time is over. `None` waits for ever.
 pub(crate) fn op_timeout(set: i32, ops: &[Op], timeout: Option<Duration>) -> Result<()> {
     let timeout = timeout.map(|timeout| libc::timespec {

@@ -23,7 +23,7 @@ impl Park for Semaphore {
     }
 
     fn unpark(&self) -> Result<(), Errno> {
-        match sem::op(self.set, &[sem::Op::add(self.index, 1).no_wait()]) {
+        match sem::op_at_once(self.set, &[sem::Op::add(self.index, 1).no_wait()]) {
             // Full of units: whoever sleeps there will wake.
             Ok(()) | Err(Errno::EAGAIN | Errno::ERANGE) => Ok(()),
             Err(errno) => Err(errno),

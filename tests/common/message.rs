@@ -77,6 +77,12 @@ pub(crate) fn decode(bytes: &[u8]) -> (u32, u32) {
     (sender, number)
 }
 
+/// Sender and number of a message, if it is whole.
+pub(crate) fn decode_if_whole(bytes: &[u8]) -> Option<(u32, u32)> {
+    let sum = bytes.get(8..HEADER)?.try_into().map(u64::from_le_bytes).expect("eight bytes");
+    (sum == checksum(bytes)).then(|| decode(bytes))
+}
+
 /// Lengths of messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sizes {

@@ -12,6 +12,7 @@ mod damage;
 mod death;
 mod flow;
 mod inherit;
+#[allow(dead_code, reason = "every test program uses another part of it")]
 #[path = "../common/message.rs"]
 mod message;
 mod options;

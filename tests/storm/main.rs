@@ -6,6 +6,7 @@
 
 mod board;
 mod chaos;
+mod crowd;
 mod letter;
 #[allow(dead_code, reason = "every test program uses another part of it")]
 #[path = "../common/message.rs"]
@@ -17,10 +18,12 @@ mod races;
 #[allow(dead_code, reason = "every test program uses another part of it")]
 #[path = "../common/runner.rs"]
 mod runner;
+mod scribble;
+mod set_attacks;
 mod wake;
 
 fn main() {
-    let all = [chaos::TESTS, wake::TESTS, races::TESTS];
+    let all = [chaos::TESTS, wake::TESTS, races::TESTS, scribble::TESTS, set_attacks::TESTS];
     runner::main(&all.concat());
 }
 
