@@ -83,7 +83,8 @@ pub(crate) fn senders_taken(stats: &Stats) -> usize {
 
 /// Messages that wait in all lanes.
 pub(crate) fn messages(stats: &Stats) -> u64 {
-    stats.lanes.iter().map(|lane| lane.messages).sum()
+    // The counts are whatever the segment says.
+    stats.lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.messages))
 }
 
 /// `pid 42`, or what can be said instead.

@@ -5,6 +5,7 @@
 mod demo;
 mod exits;
 mod gc;
+mod hostile;
 mod observe;
 mod signals;
 mod support;
