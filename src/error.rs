@@ -79,7 +79,12 @@ impl OpenError {
         address: &impl fmt::Display,
         what: impl Into<String>,
     ) -> OpenError {
-        OpenError { address: address.to_string(), kind, what: what.into(), source: None, hint: String::new() }
+        let mut line = String::new();
+        for char in address.to_string().chars() {
+            // The name of a file may hold anything; an error stays one line.
+            if char.is_control() { line.extend(char.escape_debug()) } else { line.push(char) }
+        }
+        OpenError { address: line, kind, what: what.into(), source: None, hint: String::new() }
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> OpenError {

@@ -58,6 +58,10 @@ mod model_tests;
 mod channel;
 pub mod segment;
 
+#[cfg(all(any(test, fuzzing), not(loom)))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(not(loom))]
 pub use channel::{
     Address, BatchMessage, Builder, Channel, Collector, EndOfStream, Fence, Finding, FindingKind, Frame,

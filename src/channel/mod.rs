@@ -21,6 +21,9 @@ pub use sender::{SendBatch, Sender, Slot};
 pub use stats::{LaneStats, Listed, Observer, SeatStats, Stats, list};
 pub use trusted::{Frame, FrameMut, Trusted};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use {address::Target, stats::collect};
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

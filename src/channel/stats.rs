@@ -365,7 +365,7 @@ fn has_magic(id: i32) -> bool {
 }
 
 /// Takes the picture.
-pub(super) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
+pub(crate) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
     let id = view.region().id();
     let segment = shm::stat(id).map_err(|errno| OpenError::system(&address, "shmctl(IPC_STAT)", errno))?;
     let (header, shape) = (view.header(), view.geometry());

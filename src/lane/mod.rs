@@ -36,6 +36,9 @@ mod record;
 pub(crate) use consumer::{Consumer, Found, Peek};
 pub(crate) use producer::{Look, Producer, Reservation, Room};
 
+#[cfg(all(any(test, fuzzing), not(loom)))]
+pub(crate) use record::{data, padding, payload_offset, size};
+
 /// No honest position comes near: 2^62 bytes are seven years at 20 GB/s. Whatever the segment claims beyond
 /// is refused, so that arithmetic on positions cannot overflow.
 const MAX_POSITION: u64 = 1 << 62;

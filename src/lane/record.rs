@@ -24,14 +24,14 @@ pub(super) enum Header {
 
 /// Header of a message of `length` bytes. Never zero, also for an empty message.
 #[inline(always)]
-pub(super) fn data(length: u64) -> u64 {
+pub(crate) fn data(length: u64) -> u64 {
     debug_assert!(length < LENGTH);
     DATA | (length + 1)
 }
 
 /// Header of a gap of `size` bytes, itself included.
 #[inline(always)]
-pub(super) fn padding(size: u64) -> u64 {
+pub(crate) fn padding(size: u64) -> u64 {
     debug_assert!((HEADER..LENGTH).contains(&size));
     PADDING | (size + 1)
 }
@@ -57,13 +57,13 @@ pub(super) fn data_length(word: u64) -> u64 {
 
 /// Bytes from a record's header to its payload.
 #[inline(always)]
-pub(super) fn payload_offset(stamped: bool) -> u64 {
+pub(crate) fn payload_offset(stamped: bool) -> u64 {
     if stamped { 2 * HEADER } else { HEADER }
 }
 
 /// Bytes that a message of `length` takes in the lane, a multiple of 8.
 #[inline(always)]
-pub(super) fn size(length: u64, stamped: bool) -> u64 {
+pub(crate) fn size(length: u64, stamped: bool) -> u64 {
     payload_offset(stamped) + ((length + 7) & !7)
 }
 

@@ -154,6 +154,28 @@ impl Region {
         self.place(offset, length, 8)
     }
 
+    /// The word at `offset`, whatever it is there for.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn word(&self, offset: u64) -> &AtomicU64 {
+        &self.at::<Word>(offset).0
+    }
+
+    /// Copies `bytes` to `offset`, a multiple of 8.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn put(&self, offset: u64, bytes: &[u8]) {
+        let place = self.bytes(offset, (bytes.len() as u64).next_multiple_of(8));
+        // SAFETY: inside the mapping and aligned, as `bytes` has checked.
+        unsafe { super::copy::copy_in(place.as_ptr(), bytes) };
+    }
+
+    /// Fills `bytes` from `offset` on, a multiple of 8.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn get(&self, offset: u64, bytes: &mut [u8]) {
+        let place = self.bytes(offset, (bytes.len() as u64).next_multiple_of(8));
+        // SAFETY: the shared side as in `put`; `bytes` is exclusive and as long as it says.
+        unsafe { super::copy::copy_out(place.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+    }
+
     /// Makes the kernel provide the pages of a range now. Best effort.
     pub(crate) fn populate(&self, offset: u64, length: u64) -> sys::Result<()> {
         let start = self.place(offset, length, super::layout::PAGE);

@@ -216,7 +216,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// `500ms`, `2s`, `1m`, `12h`, `7d`.
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let (digits, unit) = split_unit(text);
     let unit_ms = match unit {
         "ms" => 1,
@@ -230,9 +230,10 @@ fn time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms))
 }
 
-fn mode(text: &str) -> Result<u32, String> {
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
+        // A sign is no digit.
+        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
         _ => Err("a mode is octal, from 0 to 777".into()),
     }
 }
@@ -321,6 +322,8 @@ mod tests {
     fn modes() {
         assert_eq!(mode("600"), Ok(0o600));
         assert_eq!(mode("0660"), Ok(0o660));
-        assert!(mode("888").is_err() && mode("1777").is_err() && mode("").is_err());
+        for bad in ["888", "1777", "", "+600"] {
+            assert!(mode(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -169,6 +169,11 @@ impl<R: Read> FrameReader<R> {
         self.offset
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn get_ref(&self) -> &R {
+        self.input.get_ref()
+    }
+
     /// Whether [`read`](Self::read) has all it needs: it will not touch the stream, which may block.
     pub(crate) fn ready(&self) -> bool {
         let bytes = self.input.buffer();

@@ -11,6 +11,8 @@ mod create;
 mod demo;
 mod exit;
 mod framing;
+#[cfg(test)]
+mod fuzzing;
 mod gc;
 mod ls;
 mod output;
