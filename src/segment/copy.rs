@@ -6,6 +6,18 @@
 //! of 32 or 64 bytes, or one `rep movsb`, by length and processor.
 //! Other processors go word by word through relaxed atomics (the shared side is always 8-byte aligned and padded
 //! to 8). A peer that writes at the same time makes the bytes wrong, never the program.
+//!
+//! # For sanitizers only
+//!
+//! A sanitizer sees as little of a black box as the compiler does. So `.ci/asan` and `.ci/tsan` choose another form by
+//! `RUSTFLAGS`:
+//!
+//! * `--cfg sysring_copies="words"`: word by word on every processor, so that reads and writes of private buffers are
+//!   checked. As good as the shipped form, but slower.
+//! * `--cfg sysring_copies="plain"`: plain accesses, of which the thread sanitizer reports every two of two threads
+//!   that nothing orders: in a channel whose ends keep to the protocol A and B, C and D order them all. **Never for
+//!   production**: a peer that writes out of turn makes the program undefined, which is what this module is there to
+//!   prevent.
 
 #![allow(unsafe_code)] // raw shared memory: here and nowhere else are its payload bytes touched
 
@@ -21,12 +33,17 @@ const WORD: usize = 8;
 /// the whole call.
 #[inline(always)]
 pub(super) unsafe fn copy_in(shared: *mut u8, source: &[u8]) {
+    if cfg!(sysring_copies = "plain") {
+        // SAFETY: both sides are that long; that no peer is at these bytes is taken on trust, see the head of the file.
+        unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), shared, source.len()) };
+        return;
+    }
     if let Ok(&word) = <&[u8; WORD]>::try_from(source) {
         // SAFETY: aligned and mapped by the caller's duty; all accesses are atomic or opaque.
         unsafe { AtomicU64::from_ptr(shared.cast()) }.store(u64::from_ne_bytes(word), Ordering::Relaxed);
         return;
     }
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(sysring_copies = "words")))]
     if source.len() > WORD {
         // SAFETY: both sides are that long: `source` by its type, `shared` by the caller's duty.
         unsafe { opaque::copy(source.as_ptr(), shared, source.len()) };
@@ -43,6 +60,11 @@ pub(super) unsafe fn copy_in(shared: *mut u8, source: &[u8]) {
 /// `private` is valid for writes of `length` bytes and nobody else's.
 #[inline(always)]
 pub(super) unsafe fn copy_out(shared: *const u8, private: *mut u8, length: usize) {
+    if cfg!(sysring_copies = "plain") {
+        // SAFETY: as in `copy_in`.
+        unsafe { core::ptr::copy_nonoverlapping(shared, private, length) };
+        return;
+    }
     if length == WORD {
         // SAFETY: aligned and mapped by the caller's duty; it is only read.
         let word = unsafe { AtomicU64::from_ptr(shared.cast_mut().cast()) }.load(Ordering::Relaxed);
@@ -50,7 +72,7 @@ pub(super) unsafe fn copy_out(shared: *const u8, private: *mut u8, length: usize
         unsafe { private.cast::<u64>().write_unaligned(word) };
         return;
     }
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(sysring_copies = "words")))]
     if length > WORD {
         // SAFETY: both sides are that long by the caller's duty.
         unsafe { opaque::copy(shared, private, length) };
@@ -132,7 +154,7 @@ unsafe fn words_out(shared: *const u8, private: *mut u8, length: usize) {
 }
 
 /// Copies by instructions that the compiler cannot look into.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(sysring_copies = "words")))]
 mod opaque {
     use core::arch::asm;
 

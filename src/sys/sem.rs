@@ -236,6 +236,11 @@ pub(crate) fn list() -> Result<Vec<(i32, SemStat)>> {
 ///
 /// As [`value`], if the set was removed meanwhile: that says nothing of the kernel.
 pub(crate) fn undo_works(set: i32, index: u16) -> Result<Option<bool>> {
+    if cfg!(sysring_copies = "plain") {
+        // For the thread sanitizer, see `segment::copy`: it takes a clone for a fork, and does not bear one that
+        // shares memory.
+        return Ok(None);
+    }
     /// What the child needs; it shares our memory.
     struct Errand {
         set: i32,
@@ -244,13 +249,12 @@ pub(crate) fn undo_works(set: i32, index: u16) -> Result<Option<bool>> {
     extern "C" fn child(errand: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the parent passed its `Errand`, which lives until the child has ended.
         let errand = unsafe { &*errand.cast::<Errand>() };
-        let code = match op(errand.set, &[errand.op]) {
+        // What it returns ends the child at once; nothing of the parent's is run.
+        match op(errand.set, &[errand.op]) {
             Ok(()) => 0,
             Err(Errno::EINVAL | Errno::ENOSYS) => 1, // it does not know the flag
             Err(_) => 2,
-        };
-        // SAFETY: ends the child at once; nothing of the parent's is run.
-        unsafe { libc::_exit(code) }
+        }
     }
     const STACK: usize = 64 << 10;
     let before = value(set, index)?;

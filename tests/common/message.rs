@@ -1,5 +1,6 @@
 //! Messages that can be checked, and every way to send and to receive them.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use sysring::{
@@ -163,7 +164,7 @@ impl Checker {
     }
 
     /// Whether everything has come, if nothing is out of order.
-    fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.accepted == u64::from(self.plan.count) * self.next.len() as u64
     }
 
@@ -211,16 +212,26 @@ pub(crate) const SEND_FORMS: [SendForm; 7] = [
 
 /// Sends all of a plan's messages.
 pub(crate) fn send_all(sender: Sender, who: u32, plan: Plan, form: SendForm) {
-    let mut sender = trusted_sender(sender);
+    send_range(&mut trusted_sender(sender), who, plan, 0..plan.count, form);
+}
+
+/// Sends these messages of a plan.
+pub(crate) fn send_range(
+    sender: &mut Trusted<Sender>,
+    who: u32,
+    plan: Plan,
+    range: Range<u32>,
+    form: SendForm,
+) {
     let mut bytes = Vec::new();
-    let mut number = 0;
-    while number < plan.count {
+    let mut number = range.start;
+    while number < range.end {
         let form = match form {
             SendForm::Mixed => SEND_FORMS[mix(u64::from(number)) as usize % SEND_FORMS.len()],
             form => form,
         };
         if form == SendForm::Batch {
-            let end = plan.count.min(number + 1 + (mix(u64::from(number)) % 90) as u32);
+            let end = range.end.min(number + 1 + (mix(u64::from(number)) % 90) as u32);
             let mut batch = sender.batch();
             for number in number..end {
                 compose(&mut bytes, who, number, plan.length(who, number));
@@ -229,7 +240,7 @@ pub(crate) fn send_all(sender: Sender, who: u32, plan: Plan, form: SendForm) {
             number = end;
         } else {
             compose(&mut bytes, who, number, plan.length(who, number));
-            send_one(&mut sender, &bytes, number, form);
+            send_one(sender, &bytes, number, form);
             number += 1;
         }
     }
@@ -344,7 +355,7 @@ pub(crate) fn receive_all(receiver: Receiver, checker: &mut Checker, form: RecvF
 }
 
 /// One call, or a few. Nothing there yet is fine.
-fn receive_some(
+pub(crate) fn receive_some(
     trusted: &mut Trusted<Receiver>,
     checker: &mut Checker,
     form: RecvForm,

@@ -212,6 +212,11 @@ impl Objects {
 
     /// Panics if one of them is still there.
     pub(crate) fn assert_gone(&self) {
+        assert_eq!(self.left(), None);
+    }
+
+    /// Where one of them is still listed, and how.
+    pub(crate) fn left(&self) -> Option<String> {
         // Both lists begin with key and id.
         let left = |kind: &str, keys: &[i32], ids: &[i32]| {
             let list = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).expect("/proc/sysvipc");
@@ -220,9 +225,8 @@ impl Objects {
                 let (key, id) = (words.next().expect("a key"), words.next().expect("an id"));
                 keys.contains(&key) || ids.contains(&id)
             });
-            assert_eq!(line_left, None, "left in /proc/sysvipc/{kind}");
+            line_left.map(|line| format!("left in /proc/sysvipc/{kind}: {line}"))
         };
-        left("shm", &self.keys, &self.segments);
-        left("sem", &[], &self.sets);
+        left("shm", &self.keys, &self.segments).or_else(|| left("sem", &[], &self.sets))
     }
 }
