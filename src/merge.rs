@@ -9,8 +9,8 @@
 //!
 //! *Why that is total and causal.* Let the sender of b know that send(a) returned. Then a was published before b
 //! took its stamp, so stamp(a) < stamp(b). Say b is delivered below the horizon c. Then the load of c saw b's
-//! increment or a later one; increments form one release sequence, so that load is ordered after b's increment
-//! and with it after the publication of a. The look comes after the load: it sees a, and a smaller stamp goes
+//! increment or a later one; increments form one release sequence (so none of them needs to acquire), and that load is
+//! ordered after b's increment and with it after the publication of a. The look comes after the load: it sees a, and a smaller stamp goes
 //! first. What the look did not see had not returned from send when c was read, so nothing below c can have
 //! begun after it. Stamps may be missing, of senders killed between stamp and publication; nobody waits for them.
 //!
@@ -27,9 +27,9 @@
 //!
 //! | letter | where | order | pairs with |
 //! |---|---|---|---|
-//! | E | stamp `fetch_add` in [`crate::lane::Producer::commit`] | AcqRel | E of later senders, F |
+//! | E | stamp `fetch_add` in [`crate::lane::Producer::commit`] | Release | F |
 //! | F | counter load in `Merge::count`, for [`Merge::next`] | Acquire | E |
-//! | G | bit cleared in [`Merge::retire`] | AcqRel | H |
+//! | G | bit cleared in [`Merge::retire`] | Acquire | H |
 //! | H | [`show`], bit set by a sender at attach | Release | G |
 
 use std::cmp::Reverse;
@@ -594,7 +594,7 @@ impl<L: LaneView> Merge<L> {
                 continue;
             }
             let (word, bit) = (&bitmap.words[lane as usize / 64], 1 << (lane % 64));
-            word.fetch_and(!bit, Ordering::AcqRel); // G
+            word.fetch_and(!bit, Ordering::Acquire); // G
             if !free(lane) || !self.lanes[lane as usize].is_drained() {
                 word.fetch_or(bit, Ordering::Relaxed);
             } else {

@@ -1,14 +1,20 @@
-//! The atomics that everything above `sys` is written with: the real ones, or loom's.
+//! The atomics that everything above `sys` is written with: the real ones, or a model checker's.
 //!
-//! With `--cfg loom` the lane, the merge and the bell are compiled against loom's types, so that the
-//! model checker runs the very code that ships. Nothing else in the crate may name
+//! With `--cfg loom` the lane, the merge, the bell and the words of seats, sets and header are compiled against
+//! loom's types, so that the model checker runs the very code that ships; with `--cfg shuttle` beside it, against
+//! shuttle's, which knows no weak memory but takes more threads. Nothing else in the crate may name
 //! `core::sync::atomic` types for shared words.
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU64, Ordering, fence};
 
+#[cfg(all(loom, not(shuttle)))]
+pub(crate) use loom as checker;
+#[cfg(all(loom, shuttle))]
+pub(crate) use shuttle as checker;
+
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use checker::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Keeps the compiler from moving memory accesses across it; emits no instruction.
 ///

@@ -7,15 +7,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::config::Builder;
 use super::open::give_up;
-use super::shared::{Loss, Shared, mark_removed};
+use super::shared::{Loss, Shared};
 use crate::error::OpenError;
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::{Header, PAGE, VERSION_WORD, is_channel_size};
 use crate::segment::region::Region;
 use crate::segment::seat::{self, INITIALISER, Side};
-use crate::segment::set::{LAST_WORD, Set, is_our_key, is_our_size, is_untouched, marked_segment};
+use crate::segment::set::{
+    LAST_WORD, Set, is_our_key, is_our_size, is_untouched, mark_removed, marked_segment, set_aside,
+};
 use crate::segment::view::{Unready, View, probe};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::sys::sem::{self, SemStat};
 use crate::sys::shm::{self, Access, ShmStat};
 use crate::sys::{Errno, process};
@@ -276,8 +278,7 @@ impl Collector {
                     // A segment that is gone but for its last users is nothing to report.
                     let left = !stat.dest || view.set().is_some_and(|set| set.is_marked_for(id));
                     let outcome = self.unless_dry(|| {
-                        mark_removed(view.header());
-                        if let Some(set) = view.set() {
+                        if let Some(set) = mark_removed(view.header()) {
                             set.remove(id);
                         }
                         if stat.dest { Ok(()) } else { shm::remove(id) }
@@ -306,7 +307,7 @@ impl Collector {
         }
         let id = region.id();
         let header = region.at::<Header>(0);
-        let set = Set::from_word(header.set.word.load(Ordering::Acquire)).filter(|set| set.is_marked_for(id));
+        let set = Set::of(header).filter(|set| set.is_marked_for(id));
         let begun = header.birth.version.load(Ordering::Relaxed) == VERSION_WORD;
         let known = set.is_some() || begun || probe(region) == Err(Unready::Abandoned);
         let busy = set.is_some_and(|set| sem::value(set.id, INITIALISER) != Ok(0));
@@ -392,7 +393,7 @@ fn replaced(id: i32, stat: &SemStat, doomed: &[i32]) -> Option<FindingKind> {
     if !matches!(probe(&region), Ok(()) | Err(Unready::HalfMade | Unready::Abandoned)) {
         return None;
     }
-    let present = Set::from_word(region.at::<Header>(0).set.word.load(Ordering::Acquire));
+    let present = Set::of(region.at(0));
     let kind = if is_doomed { FindingKind::OrphanedSet } else { FindingKind::ReplacedSet };
     (present.map(|set| set.id) != Some(id)).then_some(kind)
 }
@@ -407,14 +408,17 @@ fn idle_for(view: &View, stat: &ShmStat) -> Duration {
 }
 
 /// Whether no lane holds a message. A damaged lane is not empty.
+///
+/// Relaxed: of a channel in use the answer is old at once; where nobody has a claim, that was seen before (R in
+/// [`crate::segment::seat`]).
 fn is_empty(view: &View) -> bool {
     (0..view.geometry().senders()).all(|lane| {
         let map = view.lane(lane);
         let control = map.control();
-        let tail = control.producer.tail.load(Ordering::Acquire);
-        let read = control.consumer.read.load(Ordering::Acquire);
+        let tail = control.producer.tail.load(Ordering::Relaxed);
+        let read = control.consumer.read.load(Ordering::Relaxed);
         // A producer may have died between publishing and storing `tail`. A lane that never had one is not touched.
-        let published = || map.header(read).load(Ordering::Acquire) != 0;
+        let published = || map.header(read).load(Ordering::Relaxed) != 0;
         let had_producer = control.producer.takeovers.load(Ordering::Relaxed) != 0;
         let damaged = control.consumer.corrupt.load(Ordering::Relaxed) != 0;
         // `read` may be ahead: what that producer published was received since.
@@ -444,19 +448,18 @@ fn remove_idle(view: &View) -> Outcome {
         Ok(_) | Err(Errno::EINVAL | Errno::EIDRM) => return Outcome::InUse,
         Err(errno) => return Outcome::Failed(errno),
     }
-    let word = &view.header().set.word;
-    let none = set.aside();
-    let swap = |old, new| word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok();
-    if !swap(set.word(), none.word()) {
-        return Outcome::InUse;
-    }
-    fence(Ordering::SeqCst); // N
+    let header = view.header();
+    let Some(none) = set_aside(header, set) else { return Outcome::InUse };
     set.remove(id);
     let mut sides = core::iter::once(Side::Receiver).chain((0..view.geometry().senders()).map(Side::Sender));
     let company = view.region().company();
     if sides.any(|side| seat::is_in_doubt(view, &company, none, side))
         || !is_empty(view)
-        || !swap(none.word(), LAST_WORD)
+        || header
+            .set
+            .word
+            .compare_exchange(none.word(), LAST_WORD, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
     {
         return Outcome::InUse;
     }

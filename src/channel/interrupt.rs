@@ -1,9 +1,8 @@
 //! Ending another thread's wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::wait::{Park, Semaphore};
+use crate::wait::{Flag, Park, Semaphore};
 
 /// Makes the current or the next blocking call of one handle return `Interrupted`. From any thread of the
 /// process; does not block. Works once per call of [`Interrupter::interrupt`].
@@ -20,20 +19,13 @@ use crate::wait::{Park, Semaphore};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Interrupter {
-    state: Arc<State>,
-}
-
-/// The flag, and where the handle sleeps.
-#[derive(Debug, Default)]
-struct State {
-    raised: AtomicBool,
-    /// {1, bell: 16, set: 32} of the handle's seat; 0 = no seat, it cannot be asleep.
-    bell: AtomicU64,
+    /// Its bell is {1, bell: 16, set: 32} of the handle's seat; 0 = no seat, it cannot be asleep.
+    flag: Arc<Flag>,
 }
 
 impl Interrupter {
     pub(super) fn new() -> Interrupter {
-        Interrupter { state: Arc::default() }
+        Interrupter { flag: Arc::default() }
     }
 
     /// Interrupts.
@@ -51,8 +43,7 @@ impl Interrupter {
     /// # }
     /// ```
     pub fn interrupt(&self) {
-        self.state.raised.store(true, Ordering::SeqCst);
-        let bell = self.state.bell.load(Ordering::SeqCst);
+        let bell = self.flag.raise();
         if bell != 0 {
             // A unit stays until it is taken, so it does not matter whether the sleep has begun. Failure means
             // that the set is gone, and then nobody sleeps on it.
@@ -64,16 +55,16 @@ impl Interrupter {
     /// Tells where the handle sleeps from now on.
     pub(super) fn seated(&self, bell: Semaphore) {
         let word = 1 << 48 | u64::from(bell.index) << 32 | u64::from(bell.set.cast_unsigned());
-        self.state.bell.store(word, Ordering::SeqCst);
+        self.flag.seated(word);
     }
 
     /// The handle is gone: there is nobody to wake, and its set may be gone too.
     pub(super) fn left(&self) {
-        self.state.bell.store(0, Ordering::SeqCst);
+        self.flag.seated(0);
     }
 
     /// Whether it was raised; lowers it.
     pub(super) fn take(&self) -> bool {
-        self.state.raised.load(Ordering::Relaxed) && self.state.raised.swap(false, Ordering::SeqCst)
+        self.flag.take()
     }
 }

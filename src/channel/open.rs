@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 use super::address::{Address, Target};
 use super::collect::collect_orphaned_sets;
 use super::config::Builder;
-use super::shared::{Loss, Shared, mark_removed, remove_objects};
+use super::shared::{Loss, Shared, remove_objects};
 use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::layout::{FLAG_HUGE, Header, REMOVED};
 use crate::segment::region::Region;
 use crate::segment::seat::INITIALISER;
-use crate::segment::set::{NoSet, Owner, Set};
+use crate::segment::set::{self, NoSet, Owner, Set, mark_removed};
 use crate::segment::view::{Plan, Unready, View, abandon, probe};
 use crate::sync::Ordering;
 use crate::sys::sem::{self, Op};
@@ -57,13 +57,10 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     collect_orphaned_sets();
     let id = make_segment(builder, &address, shm::IPC_PRIVATE, &mut plan)?;
     let fail = |call, errno| OpenError::system(&address, call, errno);
-    let attached = Region::attach(id, Access::ReadWrite).and_then(|region| {
-        if region.is_our_making(plan.geometry.total()) { Ok(region) } else { Err(Errno::EIDRM) }
-    });
-    // From here on the memory goes with its last process, even if that is killed in the next line. What is not attached
-    // is removed as well, unless it is gone, and its id perhaps another's.
-    let gone = matches!(attached, Err(Errno::EINVAL | Errno::EIDRM));
-    let marked = if gone { Ok(()) } else { shm::remove(id) };
+    let attached = Region::attach(id, Access::ReadWrite);
+    // Before it was attached the id may have become another segment's.
+    let marked = if is_our_making(id, plan.geometry.total()) { shm::remove(id) } else { Err(Errno::EIDRM) };
+    // From here on the memory goes with its last process, even if that is killed in the next line.
     let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
     marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
     let owner = owner(builder, id).map_err(|(call, errno)| fail(call, errno))?;
@@ -160,6 +157,12 @@ fn make_segment(
     Ok(id)
 }
 
+/// Whether a segment is what this process has just made with that size, and not another one that has its id since.
+fn is_our_making(id: i32, size: u64) -> bool {
+    let ours = (process::euid(), process::pid(), size);
+    shm::stat(id).is_ok_and(|stat| (stat.cuid, stat.cpid, stat.size) == ours)
+}
+
 /// Whose the segment is, and so the semaphore set that is made for it; after giving it to the group that was asked for.
 fn owner(builder: &Builder, id: i32) -> Result<Owner, (&'static str, Errno)> {
     let stat = shm::stat(id).map_err(|errno| ("shmctl(IPC_STAT)", errno))?;
@@ -227,7 +230,7 @@ impl Attempt<'_> {
     /// Makes the segment that we have just created a channel.
     fn make(&self, id: i32, plan: Plan) -> Result<Step, OpenError> {
         let Some(region) = self.attach(id)? else { return Ok(Step::Again) };
-        if !region.is_our_making(plan.geometry.total()) {
+        if !is_our_making(id, plan.geometry.total()) {
             return Ok(Step::Again); // removed, and the id given to somebody else
         }
         if self.builder.lock {
@@ -290,8 +293,7 @@ impl Attempt<'_> {
             return Err(self.unready(Unready::Damaged(what)));
         }
         if view.is_condemned() {
-            mark_removed(view.header());
-            remove_objects(id, view.set());
+            remove_objects(id, mark_removed(view.header()));
             if shm::stat(id).is_ok_and(|stat| !stat.dest) {
                 return Err(self
                     .error(OpenErrorKind::Removed, "it is marked as removed and still there")
@@ -381,9 +383,9 @@ impl Attempt<'_> {
             state => {
                 unlock();
                 if state == Err(Unready::Abandoned)
-                    || header.bell.notice.load(Ordering::Acquire) & REMOVED != 0
+                    || header.bell.notice.load(Ordering::Relaxed) & REMOVED != 0
                 {
-                    // We may have just put a set into what was given up, or finished and removed, meanwhile.
+                    // We may have just put a set into what was given up, or finished and removed, meanwhile (P).
                     set.remove(id);
                 }
                 return Ok(Step::Again);
@@ -409,7 +411,7 @@ impl Attempt<'_> {
 
     /// The set in the set word, put there by us if it was missing or gone. `None`: look again.
     fn initial_set(&self, id: i32, header: &Header, plan: &Plan) -> Result<Option<Set>, OpenError> {
-        let word = header.set.word.load(Ordering::Acquire);
+        let word = header.set.word.load(Ordering::Relaxed);
         let last = Set::from_word(word);
         let segment = match shm::stat(id) {
             Ok(segment) => segment,
@@ -432,7 +434,7 @@ impl Attempt<'_> {
             Err(NoSet::Gone) => return Ok(None),
             Err(why) => return Err(no_set(self.address, why)),
         };
-        if header.set.word.compare_exchange(word, new.word(), Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if set::enter(header, word, new) {
             Ok(Some(new))
         } else {
             new.remove(id);
@@ -446,10 +448,13 @@ impl Attempt<'_> {
 /// The magic and the mark of what was given up exclude each other, so that this takes no lock: a maker that is
 /// stopped in the middle finds at its end that it comes too late.
 pub(super) fn give_up(region: &Region) -> bool {
-    let given_up = abandon(region);
+    if !region.holds_header() {
+        return false; // somebody else's by now
+    }
+    let header = region.at::<Header>(0);
+    let given_up = abandon(header);
     if given_up {
-        let set = Set::from_word(region.at::<Header>(0).set.word.load(Ordering::Acquire));
-        remove_objects(region.id(), set);
+        remove_objects(region.id(), Set::of(header));
     }
     given_up
 }
@@ -495,7 +500,7 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
         // A damaged channel of ours may be removed too, and its set if that is really its own.
         Err(Unready::HalfMade | Unready::Abandoned) => {
             if allowed {
-                abandon(&region);
+                abandon(region.at(0));
             }
         }
         Ok(()) => match View::open(Arc::clone(&region)) {
@@ -511,10 +516,7 @@ pub(super) fn remove(address: &Address) -> Result<(), OpenError> {
     if !allowed {
         return Err(fail("shmctl(IPC_RMID)", Errno::EPERM));
     }
-    let header = region.at::<Header>(0);
-    mark_removed(header);
-    // After the mark: who replaces the set at this moment sees the mark, or we see the new set.
-    let set = Set::from_word(header.set.word.load(Ordering::Acquire));
+    let set = mark_removed(region.at(0));
     let refused = set.and_then(|set| set.try_remove(id).err()); // first, see `remove_objects`
     match shm::remove(id) {
         // Somebody has seen the mark and was faster.

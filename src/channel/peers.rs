@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::shared::{Doubt, PeerSide, Shared};
+use crate::segment::seat::{self, Side};
 use crate::sync::Ordering;
 use crate::wait::CEILING;
 
@@ -89,7 +90,7 @@ impl Peers {
     pub(super) fn must_ask(&self, shared: &Shared) -> bool {
         self.stale.is_some()
             || self.asked.is_some_and(|then| then.elapsed() >= CEILING)
-            || self.changes != shared.view.header().bell.changes.load(Ordering::Acquire)
+            || self.changes != shared.view.header().bell.changes.load(Ordering::Relaxed)
     }
 
     /// Whether to look at the segment itself: it may have been removed without a mark. About once a ceiling.
@@ -110,7 +111,7 @@ impl Peers {
     pub(super) fn asking(&mut self, shared: &Shared) -> Doubt {
         let fresh = self.wondered.is_some_and(|then| then.elapsed() < ASK_EVERY);
         let doubt = self.stale.take().filter(|_| fresh).unwrap_or(Doubt::Some);
-        self.changes = shared.view.header().bell.changes.load(Ordering::Acquire);
+        self.changes = shared.view.header().bell.changes.load(Ordering::Relaxed);
         self.visits = visits(shared, self.side);
         self.asked = Some(Instant::now());
         doubt
@@ -138,9 +139,9 @@ impl Peers {
 }
 
 fn visits(shared: &Shared, side: PeerSide) -> u64 {
-    let visits = &shared.view.header().visits;
-    match side {
-        PeerSide::Senders => visits.senders.load(Ordering::Acquire),
-        PeerSide::Receiver => visits.receivers.load(Ordering::Acquire),
-    }
+    let any = match side {
+        PeerSide::Senders => Side::Sender(0),
+        PeerSide::Receiver => Side::Receiver,
+    };
+    seat::visits(shared.view.header(), any)
 }

@@ -217,7 +217,7 @@ impl Receiver {
                 let control = map.control();
                 // Also a lane that seems empty: its last sender may have died between publishing and storing `tail`, and
                 // the receiver while it was leaving that lane out. Who takes a lane is counted before its bit is set.
-                if control.producer.takeovers.load(Ordering::Acquire) != 0 {
+                if control.producer.takeovers.load(Ordering::Relaxed) != 0 {
                     merge::show(&header.bitmap, lane);
                 }
             }

@@ -10,8 +10,7 @@
 //! Who does not touch a semaphore for a while is told by the header's notice, which every call looks at: it holds
 //! the generation beside the removed mark.
 //!
-//! A removal that happens at the same time is not overlooked: the remover marks, fences, and then looks which set
-//! to remove (O); the repairer enters its set, fences, and then looks for the mark (P). One of the two removes it.
+//! A removal that happens at the same time is not overlooked: see [`crate::segment::set`].
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -19,11 +18,11 @@ use std::time::Duration;
 
 use super::config::{Builder, Fence, HandleOptions};
 use crate::error::{Fault, OpenError, OpenErrorKind, RecvError, SystemError};
-use crate::segment::layout::{Header, REMOVED};
+use crate::segment::layout::REMOVED;
 use crate::segment::seat::{self, NoSeat, Renewal, Seat, Side, same_namespace};
-use crate::segment::set::{LAST_WORD, NoSet, Owner, Set};
+use crate::segment::set::{self, LAST_WORD, NoSet, Owner, Set};
 use crate::segment::view::View;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{Errno, process, sem, shm};
 use crate::wait::{Barrier, Park, Semaphore, Unparked};
 
@@ -168,7 +167,8 @@ impl Shared {
     }
 
     fn known_set(&self) -> Option<Set> {
-        Set::from_word(self.set.load(Ordering::Acquire))
+        // Relaxed, as the header's: what it names the kernel knows.
+        Set::from_word(self.set.load(Ordering::Relaxed))
     }
 
     /// The bell of a side, on whatever set there is when it is used.
@@ -210,9 +210,9 @@ impl Shared {
         if !self.is_here() {
             return; // the ids mean something else here
         }
-        mark_removed(self.view.header());
+        let named = set::mark_removed(self.view.header());
         self.set().remove(self.view.region().id());
-        remove_objects(self.view.region().id(), self.view.set());
+        remove_objects(self.view.region().id(), named);
     }
 
     /// Whether this thread is where the channel's ids mean the channel.
@@ -240,13 +240,13 @@ impl Shared {
     #[cold]
     pub(super) fn find_set(&self) -> Result<Set, Loss> {
         let (id, semaphores) = (self.view.region().id(), self.view.geometry().semaphores());
-        let word = &self.view.header().set.word;
+        let header = self.view.header();
         for _ in 0..ATTEMPTS {
             if !self.is_here() {
                 return Err(Loss::Evicted);
             }
             // The very word that is swapped below: a collector may write its last word meanwhile.
-            let seen = word.load(Ordering::Acquire);
+            let seen = header.set.word.load(Ordering::Relaxed);
             if seen == LAST_WORD || self.is_removed() {
                 self.finish_removal();
                 return Err(Loss::Removed);
@@ -268,12 +268,14 @@ impl Shared {
             {
                 return Ok(self.adopt(set));
             }
-            // The word names no set of ours, but the one that we use is there: somebody has played with the word.
-            if let Some(known) = self.known_set().filter(|known| last != Some(*known))
-                && last.and_then(Set::put_aside).is_none()
+            // The word names no set of ours, but the one that we use is there, and no collector has put it aside:
+            // somebody has played with the word.
+            if let Some(known) = self.known_set()
+                && last != Some(known)
+                && last != Some(known.aside())
                 && belongs(known)?
             {
-                let _ = word.compare_exchange(seen, known.word(), Ordering::AcqRel, Ordering::Relaxed);
+                set::enter(self.view.header(), seen, known);
                 continue;
             }
             let owner = Owner { uid: segment.uid, gid: segment.gid, mode: segment.mode };
@@ -283,14 +285,13 @@ impl Shared {
                 Err(NoSet::Failed(call, errno)) => return Err(failed(call)(errno)),
                 Err(NoSet::NoUndo) => return Err(failed("semop")(Errno::ENOSYS)),
             };
-            if word.compare_exchange(seen, new.word(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            if !set::enter(header, seen, new) {
                 new.remove(id);
                 continue;
             }
             if let Some(old) = last.and_then(Set::put_aside) {
                 old.remove(id); // its collector may have died before it did
             }
-            fence(Ordering::SeqCst); // P
             if self.is_removed() {
                 return Err(Loss::Removed);
             }
@@ -306,14 +307,15 @@ impl Shared {
     /// Goes on with `set`, which was made by the caller or found to be the channel's, and tells everybody who does not
     /// know yet.
     pub(super) fn adopt(&self, set: Set) -> Set {
-        self.view.header().bell.notice.fetch_max(set.generation.into(), Ordering::AcqRel);
+        // Relaxed: whoever sees it looks at the set word, and asks the kernel for what that names.
+        self.view.header().bell.notice.fetch_max(set.generation.into(), Ordering::Relaxed);
         let present = self.view.set() == Some(set);
         let newer = |known: u64| {
             let ahead = set.generation.wrapping_sub((known >> 32) as u32).cast_signed();
             (known == 0 || present || ahead >= 0).then_some(set.word())
         };
         // Another thread may have found a newer one meanwhile.
-        let before = self.set.fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
+        let before = self.set.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
         if let Some(former) = before.ok().and_then(Set::from_word).filter(|former| former.id != set.id) {
             // Lost, or the header's word was played with and somebody has made another. Then nobody else would remove it.
             former.remove(self.view.region().id());
@@ -428,7 +430,7 @@ impl Shared {
         }
         let sticky = &self.view.header().bell.real_fences;
         if sticky.load(Ordering::Relaxed) == 0 {
-            sticky.store(1, Ordering::SeqCst);
+            sticky.store(1, Ordering::Relaxed);
             // A publisher may have loaded the old word and have a publication on its way to memory still: make
             // sure that it has arrived before anybody sleeps on the new rule.
             if !process::membarrier() {
@@ -494,12 +496,6 @@ impl Shared {
     pub(super) fn count_out(&self, side: PeerSide) {
         self.here(side).fetch_sub(1, Relaxed);
     }
-}
-
-/// Marks a channel as removed: everybody's next call says so.
-pub(super) fn mark_removed(header: &Header) {
-    header.bell.notice.fetch_or(REMOVED, Ordering::SeqCst);
-    fence(Ordering::SeqCst); // O
 }
 
 /// Removes a set, if that is really the segment's own, and the segment. Whoever sees the removed mark may do it, so

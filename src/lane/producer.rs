@@ -112,7 +112,7 @@ impl<L: LaneView> Producer<L> {
         // No producer of ours leaves so many behind `tail`: the walk is bounded whatever the lane holds.
         for step in 0..=MAX_UNRECORDED {
             let offset = tail & (capacity - 1);
-            let word = lane.header(tail).load(Ordering::Acquire);
+            let word = lane.header(tail).load(Ordering::Relaxed);
             let step = match record::decode(word) {
                 Header::Nothing => break,
                 _ if step == MAX_UNRECORDED => return None,
@@ -287,7 +287,7 @@ impl<L: LaneView> Producer<L> {
     fn write_record<const STAMPED: bool>(&self, at: u64, end: u64, stamps: &AtomicU64) {
         self.lane.terminate(end);
         if STAMPED {
-            let stamp = stamps.fetch_add(1, Ordering::AcqRel); // E, pairs with itself and with F in merge
+            let stamp = stamps.fetch_add(1, Ordering::Release); // E
             self.lane.put_word(at + record::HEADER, stamp);
         }
     }

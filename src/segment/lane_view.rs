@@ -259,9 +259,9 @@ pub(crate) use model::ModelLane;
 mod model {
     use super::*;
     #[cfg(loom)]
+    use crate::sync::checker::sync::Arc;
+    #[cfg(all(loom, not(shuttle)))]
     use loom::cell::UnsafeCell;
-    #[cfg(loom)]
-    use loom::sync::Arc;
     #[cfg(not(loom))]
     use std::sync::Arc;
 
@@ -277,7 +277,7 @@ mod model {
         words: Vec<AtomicU64>,
         /// What loom watches: touched exclusively by every write of unpublished words, shared by every read
         /// of published ones, so that a missing order between the two is reported as a race.
-        #[cfg(loom)]
+        #[cfg(all(loom, not(shuttle)))]
         watch: Vec<UnsafeCell<()>>,
     }
 
@@ -290,7 +290,7 @@ mod model {
                 shared: Arc::new(Bytes {
                     control: LaneControl::default(),
                     words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-                    #[cfg(loom)]
+                    #[cfg(all(loom, not(shuttle)))]
                     watch: (0..words).map(|_| UnsafeCell::new(())).collect(),
                 }),
             }
@@ -301,23 +301,23 @@ mod model {
         }
 
         fn writing(&self, index: usize) {
-            #[cfg(loom)]
+            #[cfg(all(loom, not(shuttle)))]
             self.shared.watch[index].with_mut(|_| ());
             let _ = index;
         }
 
         fn reading(&self, index: usize) {
-            #[cfg(loom)]
+            #[cfg(all(loom, not(shuttle)))]
             self.shared.watch[index].with(|_| ());
             let _ = index;
         }
     }
 
     // SAFETY: the watched cells hold nothing; loom itself checks the accesses to them.
-    #[cfg(loom)]
+    #[cfg(all(loom, not(shuttle)))]
     unsafe impl Send for Bytes {}
     // SAFETY: as above.
-    #[cfg(loom)]
+    #[cfg(all(loom, not(shuttle)))]
     unsafe impl Sync for Bytes {}
 
     impl LaneView for ModelLane {

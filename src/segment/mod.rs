@@ -43,13 +43,9 @@ pub(crate) mod lane_view;
 pub(crate) mod layout;
 mod mapping;
 mod raw;
-#[cfg(not(loom))]
 pub(crate) mod region;
-#[cfg(not(loom))]
 pub(crate) mod seat;
-#[cfg(not(loom))]
 pub(crate) mod set;
-#[cfg(not(loom))]
 pub(crate) mod view;
 
 pub use error::SegmentError;

@@ -25,21 +25,37 @@
 //! counts as alive, and is looked at again at each ceiling.
 //!
 //! There is never a second owner. Two processes that take the same seat in the same generation meet at the semaphore.
-//! Let X take it in generation g, and Y in a later one. X claims (M), fences, and looks at the set word: if that is
-//! no longer g, X does not own the seat and gives its claim back. Y has seen the later word, fences (N), and then
-//! looks at the claim. So either X sees the later word, or Y sees X's claim, and that is in doubt. Neither
-//! overwrites the other's claim, because both compare and swap.
+//! In different ones they meet at the claim, one word that both compare and swap: whoever comes second finds the
+//! other's claim of another generation, which is in doubt. That needs no fence.
+//!
+//! A collector only looks: it puts the set aside, fences (N), and then looks at the claims. Whoever takes a seat claims
+//! it, fences (M), and then looks at the set word: if that has changed, it does not own the seat and gives its claim
+//! back. So either the collector sees the claim, or the taker sees the word. [`Seat::renew`] needs no fence: the older
+//! claim, which was looked after in this way, stays until it is swapped.
+//!
+//! # What goes with a claim
+//!
+//! A holder that leaves gives its claim back after its last store to the lane, and whoever takes away the claim of a
+//! dead one knows its end from the kernel (Q). Who finds no claim there (R, or M behind the swap of its own claim)
+//! sees those stores, also if the set in which the kernel would have ordered the two was lost. In the same way other
+//! threads of a process that see its claim see that it was noted ([`Place::note_taking`]).
+//!
+//! A visit is counted after the seat was taken, with the fence M between. Who reads the count (T) and then finds the
+//! seat free knows that somebody has come and gone.
 //!
 //! | letter | where | what | pairs with |
 //! |---|---|---|---|
-//! | M | [`Seat::take`], [`Seat::renew`]: claim, fence, set word | fence SeqCst | N |
-//! | N | [`Seat::take`]: set word (by the caller), fence, claim | fence SeqCst | M |
+//! | M | [`take`]: claim, fence, set word (and visits) | fence SeqCst | N, T |
+//! | N | [`super::set::set_aside`]: set word, fence, claim | fence SeqCst | M |
+//! | Q | [`take`], [`give_back`], [`doubtful`]: claim put and taken away | Release | R, M |
+//! | R | [`doubtful`]: claim | Acquire | Q |
+//! | T | [`visits`], visits | Acquire | M |
 
-use std::sync::atomic::{Ordering, fence};
-
+use super::layout::Header;
 use super::region::Company;
 use super::set::Set;
 use super::view::View;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::sem::{self, Op};
 use crate::sys::{Errno, process};
 
@@ -99,8 +115,13 @@ const NAMESPACE_BITS: u32 = 28;
 
 impl Claim {
     fn of_this_process(set: Set) -> Claim {
+        Claim::new(set, Claim::namespace(), process::pid() as u64)
+    }
+
+    /// The claim of process `pid`, in the namespace of these lowest bits.
+    pub(crate) fn new(set: Set, namespace: u64, pid: u64) -> Claim {
         let generation = u64::from(set.generation) << (PID_BITS + NAMESPACE_BITS);
-        Claim(generation | Claim::namespace() << PID_BITS | process::pid() as u64 & low_bits(PID_BITS))
+        Claim(generation | namespace << PID_BITS | pid & low_bits(PID_BITS))
     }
 
     fn namespace() -> u64 {
@@ -122,46 +143,191 @@ impl Claim {
         let known = namespace != 0 && namespace == Claim::namespace();
         known.then_some((self.0 & low_bits(PID_BITS)) as i32).filter(|&pid| pid > 0)
     }
-
-    /// Whether the holder of that seat has ended for certain: the kernel says so of its pid, or nobody else is attached
-    /// to the segment. A pid alone can deceive: a container that starts again may have number and namespace of its
-    /// predecessor.
-    fn is_dead(self, company: &Company<'_>, side: Side) -> bool {
-        let pid = self.pid();
-        pid.is_some_and(process::is_dead)
-            || company.is_alone_without(side.entry(), pid == Some(process::pid()))
-    }
 }
 
 fn low_bits(bits: u32) -> u64 {
     (1 << bits) - 1
 }
 
+/// What a seat is made of: words of the segment, and what the kernel does, which has a twin in the models.
+pub(crate) trait Place {
+    /// The header of the channel.
+    fn header(&self) -> &Header;
+    /// The claim's word.
+    fn claim(&self) -> &AtomicU64;
+    /// Takes the seat's semaphore and leaves the will.
+    fn hold(&self, set: Set) -> Result<(), NoSeat>;
+    /// Frees the seat's semaphore, takes the will back, and wakes the other side.
+    fn free(&self, set: Set) -> Result<(), NoSeat>;
+    /// Whether the process that left this claim has ended for certain.
+    fn is_dead(&self, claim: Claim) -> bool;
+    /// A handle of this process is about to claim the seat.
+    fn note_taking(&self);
+    /// It has left it, or has not got it.
+    fn note_left(&self);
+}
+
 /// The claim of a seat that was taken in another set than `set`, if its holder may still be alive. A dead one's claim
 /// is taken away.
-fn doubtful(view: &View, company: &Company<'_>, set: Set, side: Side) -> Option<Claim> {
-    let word = &view.seat(side.entry()).claim;
-    let claim = Claim::from_word(word.load(Ordering::Acquire)).filter(|claim| !claim.is_of(set))?;
-    if !claim.is_dead(company, side) {
+pub(crate) fn doubtful(place: &impl Place, set: Set) -> Option<Claim> {
+    let word = place.claim();
+    let claim = Claim::from_word(word.load(Ordering::Acquire)); // R
+    let claim = claim.filter(|claim| !claim.is_of(set))?;
+    if !place.is_dead(claim) {
         return Some(claim);
     }
-    if view.set() == Some(set) {
+    if Set::of(place.header()) == Some(set) {
         // So that it is not judged again and again. Whoever was faster, or has taken the seat: both fine.
-        let _ = word.compare_exchange(claim.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = word.compare_exchange(claim.0, 0, Ordering::Release, Ordering::Relaxed); // Q
     }
     None
+}
+
+/// Takes a seat in `set`, with the claim `mine`. Does not wait. False: it is taken, but in a set that is the
+/// channel's no more, so it must be left again.
+pub(crate) fn take(place: &impl Place, set: Set, mine: Claim) -> Result<bool, NoSeat> {
+    let taken = |claim: Claim| NoSeat::Taken(claim.pid().unwrap_or(0));
+    if let Some(claim) = doubtful(place, set) {
+        return Err(taken(claim));
+    }
+    place.hold(set)?;
+    let word = place.claim();
+    let mut claimed = Err(NoSeat::Taken(0));
+    place.note_taking();
+    for _ in 0..ATTEMPTS {
+        // Changed meanwhile by nobody but takers with another set.
+        let seen = word.load(Ordering::Relaxed);
+        if let Some(other) = Claim::from_word(seen)
+            && !other.is_of(set)
+            && !place.is_dead(other)
+        {
+            claimed = Err(taken(other));
+            break;
+        }
+        let swapped = word.compare_exchange(seen, mine.0, Ordering::Release, Ordering::Relaxed); // Q
+        if swapped.is_ok() {
+            claimed = Ok(());
+            break;
+        }
+    }
+    fence(Ordering::SeqCst); // M
+    let present = Set::of(place.header()) == Some(set);
+    match claimed {
+        Ok(()) => Ok(present),
+        Err(why) => {
+            place.note_left();
+            let _ = place.free(set);
+            Err(if present { why } else { NoSeat::Stale })
+        }
+    }
+}
+
+/// Takes the seat of the claim `from` in the present set as well, with the claim `mine`. Does not wait.
+pub(crate) fn renew(place: &impl Place, from: Claim, set: Set, mine: Claim) -> Renewal {
+    let word = place.claim();
+    match place.hold(set) {
+        Ok(()) => {}
+        Err(NoSeat::Taken(_)) if word.load(Ordering::Relaxed) == from.0 => return Renewal::Later,
+        Err(NoSeat::Taken(_)) => return Renewal::Lost,
+        Err(NoSeat::Stale) => return Renewal::Stale,
+        Err(NoSeat::Failed(errno)) => return Renewal::Failed(errno),
+    }
+    let renewal = claim_again(place, from, mine);
+    if renewal != Renewal::Done {
+        let _ = place.free(set);
+    }
+    renewal
+}
+
+/// Swaps the claim `from` for `mine`: of a seat whose semaphore is held.
+fn claim_again(place: &impl Place, from: Claim, mine: Claim) -> Renewal {
+    let swapped = place.claim().compare_exchange(from.0, mine.0, Ordering::Relaxed, Ordering::Relaxed);
+    if swapped.is_ok() { Renewal::Done } else { Renewal::Lost }
+}
+
+/// Gives a claim back. False if it is not there any more.
+pub(crate) fn give_back(place: &impl Place, claim: Claim) -> bool {
+    place.claim().compare_exchange(claim.0, 0, Ordering::Release, Ordering::Relaxed).is_ok() // Q
+}
+
+/// How often that side's seats were taken.
+fn visits_of(header: &Header, side: Side) -> &AtomicU64 {
+    match side {
+        Side::Receiver => &header.visits.receivers,
+        Side::Sender(_) => &header.visits.senders,
+    }
+}
+
+/// Counts a visit. Only a session that is counted has come: whoever is killed before has not.
+pub(crate) fn count(header: &Header, side: Side) {
+    visits_of(header, side).fetch_add(1, Ordering::Relaxed); // behind M
+    // Relaxed, here and wherever it is looked at: it only says that it is worth asking the kernel, at once and not
+    // a moment later.
+    header.bell.changes.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The receiver's, or all senders', visits so far.
+pub(crate) fn visits(header: &Header, side: Side) -> u64 {
+    visits_of(header, side).load(Ordering::Acquire) // T
+}
+
+/// A seat of a mapped channel.
+#[derive(Debug)]
+struct Mapped<'a> {
+    view: &'a View,
+    side: Side,
+    /// Asked once for many seats; `None`: for this one, as often as it matters.
+    company: Option<&'a Company<'a>>,
+}
+
+impl Place for Mapped<'_> {
+    fn header(&self) -> &Header {
+        self.view.header()
+    }
+
+    fn claim(&self) -> &AtomicU64 {
+        &self.view.seat(self.side.entry()).claim
+    }
+
+    fn hold(&self, set: Set) -> Result<(), NoSeat> {
+        hold(self.view, set, self.side)
+    }
+
+    fn free(&self, set: Set) -> Result<(), NoSeat> {
+        free(self.view, set, self.side)
+    }
+
+    /// The kernel says so of its pid, or nobody else is attached to the segment. A pid alone can deceive: a container
+    /// that starts again may have number and namespace of its predecessor.
+    fn is_dead(&self, claim: Claim) -> bool {
+        let pid = claim.pid();
+        let fresh = self.view.region().company();
+        let company = self.company.unwrap_or(&fresh);
+        pid.is_some_and(process::is_dead)
+            || company.is_alone_without(self.side.entry(), pid == Some(process::pid()))
+    }
+
+    fn note_taking(&self) {
+        self.view.region().note_taking(self.side.entry());
+    }
+
+    fn note_left(&self) {
+        self.view.region().note_left(self.side.entry());
+    }
 }
 
 /// Whether the seat's holder took it in an older set and may still be alive: it counts as taken.
 pub(crate) fn is_in_doubt(view: &View, company: &Company<'_>, set: Set, side: Side) -> bool {
     // In the first generation no claim is older.
-    set.generation > 1 && doubtful(view, company, set, side).is_some()
+    let place = Mapped { view, side, company: Some(company) };
+    set.generation > 1 && doubtful(&place, set).is_some()
 }
 
 /// For people: the pid of a seat in doubt, 0 if it cannot be told. Changes nothing.
 pub(crate) fn doubtful_pid(view: &View, company: &Company<'_>, set: Option<Set>, side: Side) -> Option<i32> {
     let claim = Claim::from_word(view.seat(side.entry()).claim.load(Ordering::Relaxed))?;
-    let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !claim.is_dead(company, side);
+    let place = Mapped { view, side, company: Some(company) };
+    let doubtful = set.is_none_or(|set| !claim.is_of(set)) && !place.is_dead(claim);
     doubtful.then(|| claim.pid().unwrap_or(0))
 }
 
@@ -206,46 +372,15 @@ pub(crate) struct Seat {
 impl Seat {
     /// Takes a seat and leaves the will, in one system call. Does not wait.
     pub(crate) fn take(view: &View, set: Set, side: Side) -> Result<Seat, NoSeat> {
-        fence(Ordering::SeqCst); // N
-        let taken = |claim: Claim| Err(NoSeat::Taken(claim.pid().unwrap_or(0)));
-        if let Some(claim) = doubtful(view, &view.region().company(), set, side) {
-            return taken(claim);
-        }
-        hold(view, set, side)?;
-        let word = &view.seat(side.entry()).claim;
         let claim = Claim::of_this_process(set);
-        let mut claimed = Err(NoSeat::Taken(0));
-        view.region().note_taking(side.entry());
-        for _ in 0..ATTEMPTS {
-            // Changed meanwhile by nobody but takers with another set.
-            let seen = word.load(Ordering::Acquire);
-            if let Some(other) = Claim::from_word(seen)
-                && !other.is_of(set)
-                && !other.is_dead(&view.region().company(), side)
-            {
-                claimed = taken(other);
-                break;
-            }
-            if word.compare_exchange(seen, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                let (identity, namespace) = (process::identity(), process::ipc_namespace());
-                claimed = Ok(Seat { view: view.clone(), set, side, claim, identity, namespace });
-                break;
-            }
+        let present = take(&Mapped { view, side, company: None }, set, claim)?;
+        let (identity, namespace) = (process::identity(), process::ipc_namespace());
+        let seat = Seat { view: view.clone(), set, side, claim, identity, namespace };
+        if !present {
+            return Err(NoSeat::Stale); // dropped, it gives the claim back
         }
-        fence(Ordering::SeqCst); // M
-        let stale = view.set() != Some(set);
-        match claimed {
-            Ok(seat) if !stale => {
-                seat.count();
-                Ok(seat)
-            }
-            Ok(_) => Err(NoSeat::Stale), // dropped, it gives the claim back
-            Err(why) => {
-                view.region().note_left(side.entry());
-                let _ = free(view, set, side);
-                Err(if stale { NoSeat::Stale } else { why })
-            }
-        }
+        count(view.header(), side);
+        Ok(seat)
     }
 
     /// Takes the seat in the channel's new set as well. Does not wait.
@@ -253,40 +388,27 @@ impl Seat {
         if set == self.set {
             return Renewal::Done;
         }
-        // The same set under another generation: somebody has played with the header's word. The seat is held there.
-        let held = if set.id == self.set.id { Ok(()) } else { hold(&self.view, set, self.side) };
-        match held {
-            Ok(()) => {}
-            Err(NoSeat::Taken(_)) if self.is_ours() => return Renewal::Later,
-            Err(NoSeat::Taken(_)) => return Renewal::Lost,
-            Err(NoSeat::Stale) => return Renewal::Stale,
-            Err(NoSeat::Failed(errno)) => return Renewal::Failed(errno),
-        }
         let claim = Claim::of_this_process(set);
-        let word = &self.view.seat(self.side.entry()).claim;
-        if word.compare_exchange(self.claim.0, claim.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            let _ = free(&self.view, set, self.side);
-            return Renewal::Lost;
+        let renewal = if set.id == self.set.id {
+            // The same set under another generation: somebody has played with the header's word. The seat is held there.
+            claim_again(&self.place(), self.claim, claim)
+        } else {
+            renew(&self.place(), self.claim, set, claim)
+        };
+        if renewal != Renewal::Done {
+            return renewal;
         }
         (self.set, self.claim, self.namespace) = (set, claim, process::ipc_namespace());
-        fence(Ordering::SeqCst); // M
         if self.view.set() == Some(set) { Renewal::Done } else { Renewal::Stale }
     }
 
     /// Whether the entry still bears this seat's claim.
     pub(crate) fn is_ours(&self) -> bool {
-        self.view.seat(self.side.entry()).claim.load(Ordering::Acquire) == self.claim.0
+        self.place().claim().load(Ordering::Relaxed) == self.claim.0
     }
 
-    /// Counts the visit. Only a session that is counted has come: whoever is killed before has not.
-    fn count(&self) {
-        let header = self.view.header();
-        match self.side {
-            Side::Receiver => &header.visits.receivers,
-            Side::Sender(_) => &header.visits.senders,
-        }
-        .fetch_add(1, Ordering::AcqRel);
-        header.bell.changes.fetch_add(1, Ordering::AcqRel);
+    fn place(&self) -> Mapped<'_> {
+        Mapped { view: &self.view, side: self.side, company: None }
     }
 
     pub(crate) fn side(&self) -> Side {
@@ -307,17 +429,17 @@ impl Seat {
         if self.view.is_removed() || !same_namespace(self.namespace) {
             return; // the set's id may be somebody else's by now, or here
         }
-        let word = &self.view.seat(self.side.entry()).claim;
-        if let Err(other) = word.compare_exchange(self.claim.0, 0, Ordering::AcqRel, Ordering::Relaxed) {
+        if !give_back(&self.place(), self.claim) {
             // Somebody else has the seat; or the entry was damaged, and nobody but us has touched the semaphore.
             let is_damaged = self.view.set() == Some(self.set)
                 && sem::last_pid(self.set.id, self.side.alive()) == Ok(process::pid());
             if !is_damaged {
                 return;
             }
-            let _ = word.compare_exchange(other, 0, Ordering::AcqRel, Ordering::Relaxed);
+            let word = self.place().claim().load(Ordering::Relaxed);
+            give_back(&self.place(), Claim(word));
         }
-        self.view.header().bell.changes.fetch_add(1, Ordering::AcqRel);
+        self.view.header().bell.changes.fetch_add(1, Ordering::Relaxed);
         if free(&self.view, self.set, self.side) == Err(NoSeat::Stale)
             && let Some(set) = self.view.set().filter(|set| set.is_marked_for(self.view.region().id()))
         {

@@ -12,10 +12,23 @@
 //!
 //! A collector that looks whether a channel is idle puts the set aside ([`Set::aside`], a negative id); whoever comes
 //! makes a new set in its place, or else the collector writes [`LAST_WORD`], behind which none follows.
+//!
+//! # A removal at the same time
+//!
+//! A remover marks, fences, and then looks which set to remove (O). Whoever enters a set into the header fences, and
+//! then looks for the mark (P). One of the two sees the other, and removes it.
+//!
+//! | letter | where | what | pairs with |
+//! |---|---|---|---|
+//! | N | [`set_aside`]: set word, fence, claims | fence SeqCst | M in [`super::seat`] |
+//! | O | [`mark_removed`]: mark, fence, set word | fence SeqCst | P |
+//! | P | [`enter`]: set word, fence, mark (by the caller) | fence SeqCst | O |
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
+use super::layout::{Header, REMOVED};
 use super::seat::{FIRST_LANE, INITIALISER};
+use crate::sync::{Ordering, fence};
 use crate::sys::sem::{self, Op};
 use crate::sys::shm::ShmStat;
 use crate::sys::{self, Errno, process};
@@ -77,6 +90,13 @@ impl Set {
         (generation != 0).then_some(Set { generation, id: (word as u32).cast_signed() })
     }
 
+    /// The set that a header names now; whether it is there, the kernel knows.
+    ///
+    /// Relaxed: an old word is found out by the kernel, which does not know its set any more.
+    pub(crate) fn of(header: &Header) -> Option<Set> {
+        Set::from_word(header.set.word.load(Ordering::Relaxed))
+    }
+
     /// What takes this set's place in the header while an idle channel is looked at: no set, but it tells which one
     /// was there, so that whoever goes on can remove it.
     pub(crate) fn aside(self) -> Set {
@@ -97,10 +117,12 @@ impl Set {
     ///
     /// The first one that a process makes shows whether the kernel undoes what the dead have done.
     pub(crate) fn make(shm: i32, semaphores: u16, owner: Owner, last: Option<Set>) -> Result<Set, NoSet> {
+        // Its owner may use it even if the segment is closed to him at this moment.
+        let owner = Owner { mode: owner.mode & 0o777 | 0o600, ..owner };
         // Nobody else gets in before the set has its owner.
         let ours = (owner.uid, owner.gid) == (process::euid(), process::egid());
         let birth_mode = if ours { owner.mode } else { 0o600 };
-        let flags = sem::IPC_CREAT | sem::IPC_EXCL | (birth_mode & 0o777) as i32;
+        let flags = sem::IPC_CREAT | sem::IPC_EXCL | birth_mode as i32;
         let mut keys = 0..KEYS;
         let id = loop {
             let key = KEY | (process::random_u64() & 0xffff) as i32;
@@ -124,8 +146,8 @@ impl Set {
     /// the call that says neither, and why.
     ///
     /// Marks can be forged, and the id of a lost set can come again (after some 4 million creations). So it must also be
-    /// open to nobody who may not use the segment, and made by somebody who may write to it, as far as that can
-    /// be told: where the group or others may write, everybody could be one of them.
+    /// made by somebody who may write to the segment, as far as that can be told: where the group or others may write,
+    /// everybody could be one of them.
     pub(crate) fn belongs(
         self,
         shm: i32,
@@ -142,8 +164,7 @@ impl Set {
         let shared = segment.mode & 0o022 != 0;
         let maker = shared || [0, segment.uid, segment.cuid].contains(&stat.cuid);
         let size = semaphores.is_none_or(|semaphores| stat.nsems == u64::from(semaphores));
-        let closed = stat.mode & !segment.mode == 0;
-        Ok(maker && size && closed && is_our_key(stat.key) && self.names(shm)?)
+        Ok(maker && size && is_our_key(stat.key) && self.names(shm)?)
     }
 
     /// Whether it is there with a key that is not of our kind. That may be asked by everybody.
@@ -185,6 +206,35 @@ impl Set {
     }
 }
 
+/// Enters `new` into the header in place of the word `seen`. False if somebody else was faster.
+///
+/// The caller looks for marks of removal next: whoever set one sees the new set, or is seen here.
+pub(crate) fn enter(header: &Header, seen: u64, new: Set) -> bool {
+    let word = &header.set.word;
+    let entered = word.compare_exchange(seen, new.word(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    fence(Ordering::SeqCst); // P
+    entered
+}
+
+/// Puts a set aside, so that nobody can take a seat in it any more: `None` if it is not the present one. Returns what
+/// the header names instead.
+///
+/// The caller looks at the claims next: whoever took a seat before has one, which is visible now.
+pub(crate) fn set_aside(header: &Header, set: Set) -> Option<Set> {
+    let (word, none) = (&header.set.word, set.aside());
+    let swapped = word.compare_exchange(set.word(), none.word(), Ordering::Relaxed, Ordering::Relaxed);
+    fence(Ordering::SeqCst); // N
+    swapped.is_ok().then_some(none)
+}
+
+/// Marks a channel as removed: everybody's next call says so. Returns the set that is to be removed: whoever enters
+/// another one at this moment sees the mark.
+pub(crate) fn mark_removed(header: &Header) -> Option<Set> {
+    header.bell.notice.fetch_or(REMOVED, Ordering::Relaxed);
+    fence(Ordering::SeqCst); // O
+    Set::of(header)
+}
+
 fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
     static UNDO_WORKS: AtomicBool = AtomicBool::new(false);
     let name = shm.cast_unsigned();
@@ -209,7 +259,7 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
         }
     }
     let stat = sem::stat(id).map_err(failed("semctl(IPC_STAT)"))?;
-    if (stat.uid, stat.gid, stat.mode) != (owner.uid, owner.gid, owner.mode & 0o777) {
+    if (stat.uid, stat.gid, stat.mode) != (owner.uid, owner.gid, owner.mode) {
         // EINVAL: that user is not known in our user namespace; the set is not gone.
         sem::set_owner(id, owner.uid, owner.gid, owner.mode)
             .map_err(|errno| if errno == Errno::EINVAL { Errno::EPERM } else { errno })
@@ -259,8 +309,7 @@ mod tests {
             let belongs = |shm, segment: &ShmStat, size| set.belongs(shm, segment, size).unwrap();
             assert!(belongs(shm, &segment, Some(8)) && belongs(shm, &segment, None));
             assert!(!belongs(shm, &segment, Some(10)) && !belongs(shm ^ 1, &segment, Some(8)));
-            // Open to somebody who may not use the segment; made by somebody who may not write to it.
-            assert!(!belongs(shm, &ShmStat { mode: 0o400, ..segment }, None));
+            // Made by somebody who may not write to it.
             let anothers = ShmStat { uid: owner.uid + 1, cuid: owner.uid + 1, ..segment };
             assert!(!belongs(shm, &anothers, None) || owner.uid == 0);
             assert!(belongs(shm, &ShmStat { mode: 0o660, ..anothers }, None));

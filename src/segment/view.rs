@@ -1,8 +1,8 @@
 //! A channel's segment after its header was checked: the one decoding place for the shape of a channel.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+#[cfg(not(loom))]
 use super::lane_view::LaneMap;
 use super::layout::{
     ABANDONED, FLAG_ANONYMOUS, FLAG_HUGE, FLAG_PERSISTENT, FLAG_SPSC, FLAG_TOTAL, FLAGS_KNOWN, Geometry,
@@ -10,6 +10,7 @@ use super::layout::{
 };
 use super::region::{HeaderMap, Region};
 use super::set::{LAST_WORD, Set};
+use crate::sync::{Ordering, fence};
 
 /// A mapped channel whose header passed every check. Keeps the segment mapped; clones share it.
 ///
@@ -36,8 +37,8 @@ pub(crate) enum Unready {
     Damaged(String),
 }
 
-/// What creation writes.
-#[derive(Clone, Debug)]
+/// What creation writes, and opening reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) geometry: Geometry,
     pub(crate) flags: u64,
@@ -53,12 +54,21 @@ pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
     if !region.holds_header() {
         return Err(Unready::Foreign(format!("its {size} bytes hold no channel header")));
     }
-    let birth = &region.at::<Header>(0).birth;
-    match birth.magic.load(Ordering::Acquire) {
-        // I, pairs with J: the header is complete behind the magic
+    state(region.at(0), size)
+}
+
+/// The same by the header alone, of a segment of `size` bytes.
+pub(crate) fn state(header: &Header, size: u64) -> Result<(), Unready> {
+    // The header is complete behind the magic. A fence, because an observer may only read here, and there the language
+    // allows relaxed loads and no others.
+    let magic = header.birth.magic.load(Ordering::Relaxed);
+    fence(Ordering::Acquire); // I
+    match magic {
         MAGIC => Ok(()),
         // The version is written first.
-        0 if is_channel_size(size) && [0, VERSION_WORD].contains(&birth.version.load(Ordering::Relaxed)) => {
+        0 if is_channel_size(size)
+            && [0, VERSION_WORD].contains(&header.birth.version.load(Ordering::Relaxed)) =>
+        {
             Err(Unready::HalfMade)
         }
         ABANDONED if is_channel_size(size) => Err(Unready::Abandoned),
@@ -72,52 +82,68 @@ pub(crate) fn probe(region: &Region) -> Result<(), Unready> {
 }
 
 /// Makes sure that a half-made channel is never finished. False if it is finished.
-pub(crate) fn abandon(region: &Region) -> bool {
-    if !region.holds_header() {
-        return false; // somebody else's by now
+///
+/// Relaxed: [`write`] swaps the same word, so a maker that has entered a set and comes too late learns it there, at the
+/// latest, and removes the set.
+pub(crate) fn abandon(header: &Header) -> bool {
+    let magic = &header.birth.magic;
+    let swapped = magic.compare_exchange(0, ABANDONED, Ordering::Relaxed, Ordering::Relaxed);
+    matches!(swapped, Ok(_) | Err(ABANDONED))
+}
+
+/// Checks the header of a ready channel in a segment of `size` bytes. Every word is read once.
+pub(crate) fn read(header: &Header, size: u64) -> Result<Plan, Unready> {
+    let birth = &header.birth;
+    let version = birth.version.load(Ordering::Relaxed);
+    if version != VERSION_WORD {
+        let (found, order) = (version >> 32, version as u32);
+        return Err(Unready::Foreign(format!(
+            "it has layout version {found} (byte order mark {order:#x}), this program speaks {LAYOUT_VERSION}"
+        )));
     }
-    let magic = &region.at::<Header>(0).birth.magic;
-    matches!(
-        magic.compare_exchange(0, ABANDONED, Ordering::AcqRel, Ordering::Acquire),
-        Ok(_) | Err(ABANDONED)
-    )
+    let flags = birth.flags.load(Ordering::Relaxed);
+    let senders = birth.senders.load(Ordering::Relaxed);
+    let capacity = birth.capacity.load(Ordering::Relaxed);
+    let max_message = birth.max_message.load(Ordering::Relaxed);
+    let damaged = |what: &str, value: u64| Unready::Damaged(format!("{what} {value} in its header"));
+    let geometry =
+        Geometry::new(senders, capacity).filter(|shape| shape.total() == size).ok_or_else(|| {
+            Unready::Damaged(format!(
+                "{senders} lanes of {capacity} bytes in its header do not make {size} bytes"
+            ))
+        })?;
+    if flags & !FLAGS_KNOWN != 0 || (flags & FLAG_SPSC != 0 && senders != 1) {
+        return Err(damaged("impossible flags", flags));
+    }
+    if max_message > geometry.largest_message() {
+        return Err(damaged("impossible largest message", max_message));
+    }
+    let length = header.name.length.load(Ordering::Relaxed);
+    let name = read_name(header, length).ok_or_else(|| damaged("impossible name of length", length))?;
+    let (created, creator) = (birth.created.load(Ordering::Relaxed), birth.creator.load(Ordering::Relaxed));
+    Ok(Plan { geometry, flags, max_message, name, created, creator })
+}
+
+/// Writes a header, the magic last. False if the channel was given up meanwhile.
+pub(crate) fn write(header: &Header, plan: &Plan) -> bool {
+    let birth = &header.birth;
+    birth.version.store(VERSION_WORD, Ordering::Relaxed);
+    birth.flags.store(plan.flags, Ordering::Relaxed);
+    birth.senders.store(plan.geometry.senders().into(), Ordering::Relaxed);
+    birth.capacity.store(plan.geometry.capacity(), Ordering::Relaxed);
+    birth.max_message.store(plan.max_message, Ordering::Relaxed);
+    birth.created.store(plan.created, Ordering::Relaxed);
+    birth.creator.store(plan.creator, Ordering::Relaxed);
+    write_name(header, &plan.name);
+    birth.magic.compare_exchange(0, MAGIC, Ordering::Release, Ordering::Relaxed).is_ok() // J
 }
 
 impl View {
     /// Checks the header of a ready channel.
     pub(crate) fn open(region: Arc<Region>) -> Result<View, Unready> {
         probe(&region)?;
-        let header = region.at::<Header>(0);
-        let birth = &header.birth;
-        let version = birth.version.load(Ordering::Relaxed);
-        if version != VERSION_WORD {
-            let (found, order) = (version >> 32, version as u32);
-            return Err(Unready::Foreign(format!(
-                "it has layout version {found} (byte order mark {order:#x}), this program speaks {LAYOUT_VERSION}"
-            )));
-        }
-        let flags = birth.flags.load(Ordering::Relaxed);
-        let senders = birth.senders.load(Ordering::Relaxed);
-        let capacity = birth.capacity.load(Ordering::Relaxed);
-        let max_message = birth.max_message.load(Ordering::Relaxed);
-        let damaged = |what: &str, value: u64| Unready::Damaged(format!("{what} {value} in its header"));
-        let geometry = Geometry::new(senders, capacity)
-            .filter(|shape| shape.total() == region.len())
-            .ok_or_else(|| {
-                Unready::Damaged(format!(
-                    "{senders} lanes of {capacity} bytes in its header do not make {} bytes",
-                    region.len()
-                ))
-            })?;
-        if flags & !FLAGS_KNOWN != 0 || (flags & FLAG_SPSC != 0 && senders != 1) {
-            return Err(damaged("impossible flags", flags));
-        }
-        if max_message > geometry.largest_message() {
-            return Err(damaged("impossible largest message", max_message));
-        }
-        let length = header.name.length.load(Ordering::Relaxed);
-        let name = read_name(header, length).ok_or_else(|| damaged("impossible name of length", length))?;
-        Ok(View { geometry, flags, max_message, name, header: HeaderMap::new(region) })
+        let plan = read(region.at(0), region.len())?;
+        Ok(View::of(region, plan))
     }
 
     /// Writes the header into a fresh segment that fits the plan, the magic last. `None` if the channel was given up
@@ -126,24 +152,12 @@ impl View {
     /// Only under the initialiser semaphore of the segment's first set.
     pub(crate) fn create(region: Arc<Region>, plan: Plan) -> Option<View> {
         assert_eq!(region.len(), plan.geometry.total());
-        let header = region.at::<Header>(0);
-        let birth = &header.birth;
-        birth.version.store(VERSION_WORD, Ordering::Relaxed);
-        birth.flags.store(plan.flags, Ordering::Relaxed);
-        birth.senders.store(plan.geometry.senders().into(), Ordering::Relaxed);
-        birth.capacity.store(plan.geometry.capacity(), Ordering::Relaxed);
-        birth.max_message.store(plan.max_message, Ordering::Relaxed);
-        birth.created.store(plan.created, Ordering::Relaxed);
-        birth.creator.store(plan.creator, Ordering::Relaxed);
-        write_name(header, &plan.name);
-        birth.magic.compare_exchange(0, MAGIC, Ordering::Release, Ordering::Relaxed).ok()?; // J
-        Some(View {
-            geometry: plan.geometry,
-            flags: plan.flags,
-            max_message: plan.max_message,
-            name: plan.name,
-            header: HeaderMap::new(region),
-        })
+        write(region.at(0), &plan).then(|| View::of(region, plan))
+    }
+
+    fn of(region: Arc<Region>, plan: Plan) -> View {
+        let Plan { geometry, flags, max_message, name, .. } = plan;
+        View { geometry, flags, max_message, name, header: HeaderMap::new(region) }
     }
 
     pub(crate) fn region(&self) -> &Arc<Region> {
@@ -170,12 +184,12 @@ impl View {
 
     /// Whether the channel is to be removed, also if whoever decided that has not come to marking it.
     pub(crate) fn is_condemned(&self) -> bool {
-        self.is_removed() || self.header().set.word.load(Ordering::Acquire) == LAST_WORD
+        self.is_removed() || self.header().set.word.load(Ordering::Relaxed) == LAST_WORD
     }
 
     /// The semaphore set that the header names now; whether it is there, the kernel knows.
     pub(crate) fn set(&self) -> Option<Set> {
-        Set::from_word(self.header().set.word.load(Ordering::Acquire))
+        Set::of(self.header())
     }
 
     /// Entry of seat `index`: 0 is the receiver's, 1 + lane a sender's.
@@ -183,6 +197,7 @@ impl View {
         self.region().at(self.geometry.seat(index))
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn lane(&self, lane: u32) -> LaneMap {
         LaneMap::new(self.region(), self.geometry, lane)
     }

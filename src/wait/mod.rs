@@ -42,6 +42,7 @@
 //! | L | [`is_asleep`], [`ring`], between publication and number | fence SeqCst, or compiler fence under membarrier | K |
 
 mod backoff;
+mod flag;
 #[cfg(not(loom))]
 mod hang_back;
 #[cfg(not(loom))]
@@ -49,6 +50,7 @@ mod park;
 
 #[cfg(not(loom))]
 pub(crate) use backoff::{Backoff, Habit};
+pub(crate) use flag::Flag;
 #[cfg(not(loom))]
 pub(crate) use hang_back::{HangBack, RealClock};
 #[cfg(not(loom))]
@@ -132,20 +134,20 @@ impl Barrier {
         if self.asymmetric && real_fences.load(Ordering::Relaxed) == 0 {
             light_fence();
         } else {
-            fence(Ordering::SeqCst);
+            fence(Ordering::SeqCst); // L
         }
     }
 
     /// The sleeper's half (K). False if it could not be had: the sleep must be short then.
     fn heavy(&self, real_fences: &AtomicU64) -> bool {
-        fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst); // K
         // Even where real fences are the rule now: a publication under the old rule may be on its way still.
         if !self.asymmetric || (self.membarrier)() {
             return true;
         }
-        // It worked when we registered and is forbidden now: from here on everybody pays for real fences.
-        real_fences.store(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        // It worked when we registered and is forbidden now: from here on everybody pays for real fences. Relaxed:
+        // it arrives while this short sleep lasts.
+        real_fences.store(1, Ordering::Relaxed);
         false
     }
 }
@@ -213,7 +215,7 @@ pub(crate) fn sleep<T>(
     // Whatever is there now was left by a dead predecessor or by ourselves: take the next odd number.
     let mine = number.load(Ordering::Relaxed).wrapping_add(1) | 1;
     number.store(mine, Ordering::Relaxed);
-    let sure = barrier.heavy(real_fences); // K
+    let sure = barrier.heavy(real_fences);
     let limit = if sure { limit } else { limit.min(Duration::from_millis(1)) };
     if let Some(found) = look() {
         number.swap(mine.wrapping_add(1), Ordering::Relaxed);

@@ -243,9 +243,9 @@ pub(crate) fn map_words(id: i32) -> &'static [AtomicU64] {
     unsafe { std::slice::from_raw_parts(place.cast(), size / 8) }
 }
 
-/// Limits the address space of this process.
+/// Limits the address space of this process, until the limit is changed again.
 pub(crate) fn limit_memory(bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: reads one structure.
     let set = unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
     assert_eq!(set, 0, "setrlimit: {}", io::Error::last_os_error());

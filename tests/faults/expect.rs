@@ -279,8 +279,9 @@ fn judge_rest(plan: &Plan, step: &str, run: &Run, told: Option<&Told>) -> Result
         return Err(format!("a seat stays taken: {which}"));
     }
     // What an error leaves behind at once, though a second try may find and use it.
-    // A channel whose seat was refused stays, and so does a set in place of a lost one.
-    let kept = is_hold(call)
+    // A channel whose seat was refused stays, and so does a set in place of a lost one, whoever of the two has made it.
+    let kept = step.ends_with("set lost")
+        || is_hold(call)
         || call.is_park()
         || matches!(call.name, "shmctl(IPC_RMID)" | "semctl(IPC_RMID)")
         || call.shape.ends_with("mark");

@@ -335,14 +335,18 @@ fn a_counter_set_back_condemns_nobody() {
         let mut expected = 0;
         for _ in 0..if seen { 3 } else { 0 } {
             senders.iter_mut().for_each(|sender| sender.send("m").expect("send"));
-            expected += 4;
             assert_eq!(receiver.try_recv_batch(100).expect("messages").len(), 4);
         }
         senders.iter_mut().for_each(|sender| sender.send("m").expect("send"));
         words(&channel)[STAMPS].store(0, SeqCst);
-        senders.iter_mut().for_each(|sender| sender.send("m").expect("send"));
+        if seen {
+            // Else what was given before and is given again could be what is left of the last lap.
+            senders.iter_mut().for_each(|sender| sender.send("m").expect("send"));
+            expected += 4;
+        }
+        expected += 4;
         let received = receiver.try_iter().inspect(|message| assert!(message.is_ok(), "{message:?}")).count();
-        assert_eq!(received, 8, "after {expected}");
+        assert_eq!(received, expected);
         assert!(channel.stats().expect("stats").lanes.iter().all(|lane| !lane.corrupt));
         channel.remove().expect("remove");
     }
@@ -399,6 +403,7 @@ fn more_than_memory_is_an_error() {
     message.read_at(1 << 20, &mut part);
     assert_eq!(part, [0; 8]);
     drop(message);
+    limit_memory(u64::MAX);
     sysring::remove(Address::id(id)).expect("remove");
     channel.remove().expect("remove");
 }

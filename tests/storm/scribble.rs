@@ -562,7 +562,7 @@ fn a_damaged_set_word_is_mended() {
     let word = words.words[SET].load(Relaxed);
     for number in 1..100_u64 {
         words.words[SET].store(mix(number) >> 1, Relaxed);
-        words.words[NOTICE].store(number, Relaxed);
+        words.words[NOTICE].store(number + 1, Relaxed);
         assert!(receiver.try_recv().expect_err("nothing is there").is_empty());
         assert_eq!(words.words[SET].load(Relaxed), word, "round {number}");
         sender.send("a").expect("send");
