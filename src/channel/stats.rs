@@ -149,7 +149,8 @@ pub struct LaneStats {
     pub used: u64,
     /// Whether the sender sleeps because the lane is too full for its next message.
     pub waits_for_room: bool,
-    /// Whether damage was met. It is final: receivers take nothing more from this lane, and new senders take others.
+    /// Whether damage was met. What a receiver met is final: nothing more is taken from this lane, and new senders take
+    /// others. What a sender met stands until another finds the lane in order.
     pub corrupt: bool,
     /// Where, as a position in the lane; the receiver's finding before the sender's.
     pub corrupt_at: Option<u64>,

@@ -66,7 +66,7 @@ pub(crate) enum Look {
     Exact,
 }
 
-/// Tells everybody that the lane is given up: the next senders take others.
+/// Tells everybody what was met, until a sender finds the lane in order.
 #[cold]
 fn mark_damage(lane: &impl LaneView, position: u64) {
     lane.control().producer.corrupt.store(position.saturating_add(1), Ordering::Relaxed);
@@ -76,11 +76,10 @@ impl<L: LaneView> Producer<L> {
     /// Takes over the lane where its last producer left it, in whatever state that died.
     ///
     /// A producer may be killed between publishing and storing `tail`, so walk from `tail` over what is published, one
-    /// capacity at most. `None` if the words there are impossible, or were found to be so before.
+    /// capacity at most. `None` if the words there are impossible, or the receiver has given the lane up.
     pub(crate) fn take_over(lane: L, stamped: bool) -> Option<Producer<L>> {
         let control = lane.control();
-        let known = control.consumer.corrupt.load(Ordering::Relaxed) != 0
-            || control.producer.corrupt.load(Ordering::Relaxed) != 0;
+        let known = control.consumer.corrupt.load(Ordering::Relaxed) != 0;
         let found = if known { None } else { Producer::walk(&lane, stamped) };
         let Some((tail, read, sent)) = found else {
             if !known {
@@ -88,6 +87,8 @@ impl<L: LaneView> Producer<L> {
             }
             return None;
         };
+        // What a predecessor met in the receiver's words is right again.
+        control.producer.corrupt.store(0, Ordering::Relaxed);
         control.producer.tail.store(tail, Ordering::Relaxed);
         control.producer.sent.store(sent, Ordering::Relaxed);
         let takeover = control.producer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
@@ -204,7 +205,7 @@ impl<L: LaneView> Producer<L> {
         (end - seen > self.capacity).then(|| Room::Full { until: end - self.capacity })
     }
 
-    /// Gives the lane up for good.
+    /// Sends nothing more here.
     #[cold]
     pub(crate) fn condemn(&mut self) {
         (self.damaged, self.sure) = (true, 0);

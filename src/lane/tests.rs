@@ -770,9 +770,10 @@ fn impossible_positions_are_refused() {
     }
 }
 
-/// Whoever met damage, it is final: for the one who met it, and for successors, also when the words are put right again.
+/// What a sender met is final for it, also when the words are put right again; the next one looks anew. What a receiver
+/// met is final for all.
 #[test]
-fn what_a_sender_met_stays() {
+fn what_was_met_stays() {
     let mut both = warm(false, &[]);
     let control = both.lane.control();
     let (read, tail) = (control.consumer.read.load(Ordering::Relaxed), both.tx.position());
@@ -797,16 +798,17 @@ fn what_a_sender_met_stays() {
     lie(read);
     assert!(matches!(both.tx.reserve(8, Look::Exact), Room::Corrupt));
     assert!(!both.tx.send_at_once(&[], &both.stamps));
-    assert!(Producer::take_over(both.lane.clone(), false).is_none());
+    assert!(Producer::take_over(both.lane.clone(), false).is_some());
+    assert_eq!(control.producer.corrupt.load(Ordering::Relaxed), 0);
 
     // Met by one who comes: marked as well.
     let both = warm(false, &[]);
     let control = both.lane.control();
     let tail = control.producer.tail.swap(12, Ordering::Relaxed);
     assert!(Producer::take_over(both.lane.clone(), false).is_none());
-    control.producer.tail.store(tail, Ordering::Relaxed);
-    assert!(Producer::take_over(both.lane.clone(), false).is_none());
     assert_eq!(control.producer.corrupt.load(Ordering::Relaxed), 13);
+    control.producer.tail.store(tail, Ordering::Relaxed);
+    assert!(Producer::take_over(both.lane.clone(), false).is_some());
 
     // And by a receiver that comes.
     let both = warm(false, &[]);
@@ -815,6 +817,7 @@ fn what_a_sender_met_stays() {
     assert_eq!(Consumer::take_over(both.lane.clone(), false, 16).peek(), Peek::Corrupt(0));
     control.consumer.read.store(read, Ordering::Relaxed);
     assert_eq!(Consumer::take_over(both.lane.clone(), false, 16).peek(), Peek::Corrupt(0));
+    assert!(Producer::take_over(both.lane.clone(), false).is_none());
 }
 
 /// Two that believe to own the same side, as after `unshare`: the older one notices and stops.

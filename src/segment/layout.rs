@@ -194,7 +194,7 @@ pub(crate) struct ProducerLine {
     pub(crate) sent_bytes: AtomicU64,
     /// Grows with every takeover: a producer that finds another number than its own has lost its seat.
     pub(crate) takeovers: AtomicU64,
-    /// 1 + the position at which a sender met impossible words; 0 = none was met. Final for the lane.
+    /// 1 + the position at which a sender met impossible words; 0 = none was met, or a later one found them in order.
     pub(crate) corrupt: AtomicU64,
     _rest: [Filler; 11],
 }

@@ -123,10 +123,18 @@ fn impossible_room_is_told_to_the_sender() {
     assert!(matches!(sender.send("again").unwrap_err().fault(), Fault::Corrupt(_)), "it is final");
     assert!(channel.stats().expect("stats").lanes[0].corrupt);
     drop(sender);
-    // What was sent is still there for the receiver, and another lane for the next sender.
-    channel.sender().expect("lane 1").send("from lane 1").expect("send");
+    // What was sent is still there for the receiver. The next sender passes the lane over as long as it is damaged.
+    write(&memory, control(0) + READ, 1 << 40);
+    let mut second = channel.sender().expect("lane 1");
+    assert_eq!(second.lane(), Some(1));
+    second.send("from lane 1").expect("send");
+    write(&memory, control(0) + READ, 0);
+    assert!(channel.stats().expect("stats").lanes[0].corrupt);
     let mut receiver = channel.receiver().expect("a seat");
     assert_eq!(receiver.recv_vec().expect("a message"), b"x");
+    let third = channel.sender().expect("lane 0, which is in order again");
+    assert_eq!(third.lane(), Some(0));
+    assert!(!channel.stats().expect("stats").lanes[0].corrupt);
     channel.remove().expect("remove");
 }
 
