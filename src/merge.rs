@@ -408,7 +408,8 @@ impl<L: LaneView> Merge<L> {
     /// not, it is as likely to be wrong as a lane, and no lane pays for it.
     #[cold]
     fn judge_counter(&mut self, stamps: &AtomicU64) {
-        let counter = stamps.load(Ordering::Acquire); // F
+        // Relaxed: a head's increment is ordered before it by A and B.
+        let counter = stamps.load(Ordering::Relaxed);
         let highest =
             self.heads.iter().map(|Reverse((stamp, _))| *stamp).filter(|stamp| *stamp < MAX_STAMP).max();
         if let Some(stamp) = highest.filter(|stamp| *stamp >= counter) {

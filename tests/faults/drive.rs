@@ -16,7 +16,9 @@ use crate::world::{Stage, Told, values};
 tests![every_call_fails_once, every_call_goes_on_failing];
 
 /// Scenarios that run at the same time: most of them wait now and then.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
+/// Faults that a process works on.
+const PIECE: usize = 25;
 
 /// Interruptions in a row, before the call works again.
 const INTERRUPTIONS: u32 = 10;
@@ -196,6 +198,21 @@ struct Job {
     quick: bool,
 }
 
+impl Job {
+    /// Calls that are to fail.
+    fn sites(&self) -> usize {
+        let sites = self.plans.iter().map(|plan| (plan.call.step, &plan.call.shape, plan.occurrence));
+        sites.collect::<HashSet<_>>().len()
+    }
+
+    /// Some plans wait most of the time, so that the pieces of one scenario are worked on at the same time.
+    fn in_pieces(self) -> impl Iterator<Item = Job> {
+        let Job { scenario, steps, plans, quick } = self;
+        let pieces: Vec<Vec<Plan>> = plans.chunks(PIECE).map(<[Plan]>::to_vec).collect();
+        pieces.into_iter().map(move |plans| Job { scenario, steps: steps.clone(), plans, quick })
+    }
+}
+
 /// Lists the calls of a scenario. `known`: sites that earlier scenarios have, in the short form.
 fn prepare(
     scenario: &'static Scenario,
@@ -262,9 +279,6 @@ fn work(job: &Job, log: &'static [AtomicU64]) -> Tally {
     let wanted = std::env::var("SYSRING_FAULT").unwrap_or_default();
     let listing = std::env::var("SYSRING_FAULTS").is_ok_and(|value| value == "list");
     let Job { scenario, steps, plans, quick } = job;
-    let sites: HashSet<_> =
-        plans.iter().map(|plan| (plan.call.step, &plan.call.shape, plan.occurrence)).collect();
-    tally.sites = sites.len();
     for plan in plans {
         let errno = expect::errno_name(plan.errno);
         let step = &steps[&plan.call.step];
@@ -332,8 +346,7 @@ fn start(job: &Job) -> (Child, PipeReader) {
                 violations: vec![format!("{}: the tracer panicked, see above", job.scenario.name)],
                 ..Tally::default()
             });
-        let mut text =
-            format!("sites\t{}\nfaults\t{}\nmissed\t{}\n", tally.sites, tally.faults, tally.missed);
+        let mut text = format!("faults\t{}\nmissed\t{}\n", tally.faults, tally.missed);
         tally.classes.iter().for_each(|(class, count)| text.push_str(&format!("class\t{class}\t{count}\n")));
         tally
             .violations
@@ -362,7 +375,9 @@ fn all(form: Form) {
     // What a scenario makes in this process is nothing to the victims of those that make nothing.
     let (makers, plain): (Vec<_>, Vec<_>) = chosen.iter().copied().partition(|scenario| scenario.in_tracer);
     for batch in [plain, makers] {
-        let jobs: Vec<Job> = batch.into_iter().map(&mut job).collect();
+        let whole: Vec<Job> = batch.into_iter().map(&mut job).collect();
+        total.sites += whole.iter().map(Job::sites).sum::<usize>();
+        let jobs: Vec<Job> = whole.into_iter().flat_map(Job::in_pieces).collect();
         let mut waiting = jobs.iter();
         loop {
             while running.len() < if own { AT_ONCE } else { 1 }
@@ -378,7 +393,6 @@ fn all(form: Form) {
                 let words: Vec<&str> = line.split('\t').collect();
                 let number = words.last().and_then(|word| word.parse().ok()).unwrap_or(0);
                 match words[0] {
-                    "sites" => total.sites += number,
                     "faults" => total.faults += number,
                     "missed" => total.missed += number,
                     "class" => *total.classes.entry(words[1].to_owned()).or_insert(0) += number,
