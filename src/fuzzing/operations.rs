@@ -25,8 +25,11 @@ pub fn operations(data: &[u8]) {
     let choice = Choice::new(input.byte(), input.byte()).fresh();
     stage::play(&choice, |stage| {
         let view = View::open(stage.region.clone()).expect("an honest channel");
-        let begin = BEGINNINGS[input.below(BEGINNINGS.len() as u32) as usize];
-        let mut play = Play::new(&view, stage, choice.rule, begin);
+        let selector = input.byte() as usize;
+        let begin = BEGINNINGS[selector % BEGINNINGS.len()];
+        // The quick way of the receiver knows the largest message from nowhere else.
+        let max = [view.max_message(), 24, 100][selector / BEGINNINGS.len() % 3];
+        let mut play = Play::new(&view, stage, choice.rule, begin, max);
         for _ in 0..MOST {
             if input.is_empty() {
                 break;
@@ -107,7 +110,7 @@ struct Play<'a> {
 }
 
 impl<'a> Play<'a> {
-    fn new(view: &'a View, stage: &'a Stage, rule: Rule, begin: u64) -> Play<'a> {
+    fn new(view: &'a View, stage: &'a Stage, rule: Rule, begin: u64, max: u64) -> Play<'a> {
         let senders = view.geometry().senders();
         for lane in 0..senders {
             let map = stage.lane(lane);
@@ -124,10 +127,10 @@ impl<'a> Play<'a> {
             stage,
             rule,
             stamped: view.is_stamped(),
-            max: view.max_message(),
+            max,
             capacity: view.geometry().capacity(),
             producers: (0..senders).map(|_| None).collect(),
-            merge: receiver(view, rule),
+            merge: receiver(view, rule, max),
             queues: (0..senders).map(queue).collect(),
             count: 0,
             shared_lost: false,
@@ -244,7 +247,7 @@ impl<'a> Play<'a> {
     }
 
     fn attach_receiver(&mut self) {
-        self.merge = receiver(self.view, self.rule);
+        self.merge = receiver(self.view, self.rule, self.max);
         self.queues.iter_mut().for_each(|queue| queue.taken = 0);
     }
 
@@ -502,13 +505,13 @@ impl<'a> Play<'a> {
 }
 
 /// As a receiver comes.
-fn receiver(view: &View, rule: Rule) -> Merge<LaneMap> {
+fn receiver(view: &View, rule: Rule, max: u64) -> Merge<LaneMap> {
     let consumers = (0..view.geometry().senders()).map(|lane| {
         let map = view.lane(lane);
         if rule != Rule::Single && map.control().producer.takeovers.load(Ordering::Acquire) != 0 {
             merge::show(&view.header().bitmap, lane);
         }
-        Consumer::take_over(map, view.is_stamped(), view.max_message())
+        Consumer::take_over(map, view.is_stamped(), max)
     });
     Merge::new(consumers.collect(), rule)
 }

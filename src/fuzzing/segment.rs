@@ -246,7 +246,10 @@ impl<'a> Play<'a> {
         let stats = collect(self.view, "stage").expect("the segment is there");
         assert_eq!(stats.size, self.stage.region.len());
         assert!(stats.lanes.len() <= stats.senders as usize);
-        assert!(stats.lanes.iter().all(|lane| lane.used <= stats.capacity));
+        for lane in &stats.lanes {
+            // What adds up to no more than fits the segment can be added by whoever shows it.
+            assert!(lane.used <= stats.capacity && lane.messages <= lane.used / 8, "{lane:?}");
+        }
     }
 
     /// As a receiver does it.
@@ -279,8 +282,15 @@ impl<'a> Play<'a> {
         let shared = self.shared();
         let Some(merge) = &mut self.merge else { return false };
         match merge.next(shared) {
-            Next::Empty => false,
+            Next::Empty => {
+                // One lane is not left out: it stays damaged, whatever stands there by now.
+                let at = merge.lane(0).released();
+                let is_behind = self.rule == Rule::Single && self.met[0].is_some_and(|place| place <= at);
+                assert!(!is_behind, "the damage at {:?} is forgotten at {at}", self.met[0]);
+                false
+            }
             Next::Corrupt(lane, place) => {
+                assert_ne!(place, u64::MAX, "that stands for no damage");
                 let before = self.met[lane as usize].replace(place);
                 // Sticky: it may be met earlier where somebody has changed what lies in front, never later.
                 assert!(before.is_none_or(|before| before >= place), "lane {lane}: {before:?}, then {place}");
@@ -307,13 +317,17 @@ impl<'a> Play<'a> {
         assert!(found.length <= self.view.max_message());
         assert!(found.payload % capacity + found.length <= capacity);
         assert!(found.payload.is_multiple_of(8));
+        let merge = self.merge.as_ref().expect("it found this");
+        // Not more than one lap ahead, with the terminator behind it.
+        let ahead = found.payload + found.length.next_multiple_of(8) + 8 - merge.lane(lane).released();
+        assert!(ahead <= capacity, "{ahead} bytes ahead in a lane of {capacity}");
         let start = found.payload - lane::payload_offset(self.view.is_stamped());
         // What begins a lap may stand behind a padding, which begins earlier.
         let is_first = start.is_multiple_of(capacity);
         assert!(is_first || self.met[lane as usize].is_none_or(|place| start < place), "behind a damage");
         self.taken[lane as usize] += 1;
         assert!(u64::from(self.taken[lane as usize]) <= capacity / 8, "more than a lane holds");
-        let map = self.merge.as_ref().expect("it found this").lane(lane).lane().clone();
+        let map = merge.lane(lane).lane();
         with_buffer(length, |buffer| map.get(found.payload, 0, buffer));
         // The ways of in-place and vector calls.
         let part = length / 3;

@@ -143,7 +143,7 @@ impl Stage {
         let view = View::create(Arc::clone(&self.region), plan).expect("nobody gives it up");
         let share = match contents {
             Contents::HalfMade | Contents::Fresh => return,
-            Contents::HalfFull | Contents::Damaged => 2,
+            Contents::HalfFull | Contents::Damaged => 1,
             Contents::Wrapped => 5,
         };
         for lane in 0..self.geometry.senders() {

@@ -156,10 +156,15 @@ pub(crate) struct FrameReader<R> {
 impl<R: Read> FrameReader<R> {
     /// No message is longer than `max`.
     pub(crate) fn new(input: R, framing: Input, max: u64) -> Result<Self, FrameError> {
+        Self::with_buffer(BUFFER, input, framing, max)
+    }
+
+    /// The same with a buffer of so many bytes.
+    pub(crate) fn with_buffer(buffer: usize, input: R, framing: Input, max: u64) -> Result<Self, FrameError> {
         match framing {
             Input::Chunk(size) if size > max => Err(FrameError::Chunk { size, max }),
             _ => {
-                let input = BufReader::with_capacity(BUFFER, input);
+                let input = BufReader::with_capacity(buffer, input);
                 Ok(Self { input, framing, max, offset: 0, lines: 0 })
             }
         }

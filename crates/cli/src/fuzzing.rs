@@ -43,7 +43,9 @@ pub(crate) fn framing(data: &[u8]) {
 fn cut(stream: &[u8], framing: Input, max: u64, pieces: u8) -> Option<Vec<Vec<u8>>> {
     let (expected, whole) = plainly(stream, framing, max);
     let input = Pieces { rest: stream, state: pieces, reads: 0 };
-    let mut reader = match FrameReader::new(input, framing, max) {
+    // Small, so that messages are longer than it.
+    let buffer = 16 + usize::from(pieces) / 2;
+    let mut reader = match FrameReader::with_buffer(buffer, input, framing, max) {
         Ok(reader) => reader,
         Err(error) => {
             assert!(
