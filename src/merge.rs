@@ -214,7 +214,12 @@ impl<L: LaneView> Merge<L> {
             Rule::Single => {}
             Rule::Total => {
                 self.found[lane as usize] = None;
-                self.marks[lane as usize].floor = found.stamp.saturating_add(1);
+                if found.stamp < MAX_STAMP {
+                    let least = found.stamp + 1;
+                    let least = if self.counter_damaged { least.min(self.highest) } else { least };
+                    let floor = &mut self.marks[lane as usize].floor;
+                    *floor = least.max(*floor);
+                }
                 if self.heads.peek().is_some_and(|Reverse((_, top))| *top == lane) {
                     self.heads.pop();
                     self.taken = Some(lane);
@@ -313,7 +318,10 @@ impl<L: LaneView> Merge<L> {
         match self.lanes[0].peek() {
             Peek::Record(found) => Next::Record(0, found),
             Peek::Empty => Next::Empty,
-            Peek::Corrupt(position) => Next::Corrupt(0, position),
+            Peek::Corrupt(position) => {
+                self.lanes[0].insist();
+                Next::Corrupt(0, position)
+            }
         }
     }
 
@@ -326,12 +334,24 @@ impl<L: LaneView> Merge<L> {
                     self.horizon = 0; // look around before it is delivered
                 }
                 self.found[lane as usize] = Some(found);
-                self.heads.push(Reverse((found.stamp, lane)));
+                self.heads.push(Reverse((self.place(lane, &found), lane)));
                 None
             }
             Peek::Empty => None,
             Peek::Corrupt(position) => Some(self.give_up(lane, position)),
         }
+    }
+
+    /// Where a head stands among the others: at its stamp. That proves nothing any more when somebody has played with
+    /// the counter; but it gets nobody in front of the others either.
+    #[inline]
+    fn place(&self, lane: u32, head: &Found) -> u64 {
+        if !self.counter_damaged {
+            return head.stamp;
+        }
+        let mark = self.marks[lane as usize];
+        let horizon = if self.is_past_mark(lane) { mark.horizon } else { 0 };
+        head.stamp.max(mark.floor).max(horizon)
     }
 
     #[inline]
@@ -412,9 +432,11 @@ impl<L: LaneView> Merge<L> {
         let counter = stamps.load(Ordering::Relaxed);
         let highest =
             self.heads.iter().map(|Reverse((stamp, _))| *stamp).filter(|stamp| *stamp < MAX_STAMP).max();
-        if let Some(stamp) = highest.filter(|stamp| *stamp >= counter) {
-            self.highest = stamp + 1;
-            self.mend(stamps, counter);
+        if let Some(stamp) = highest {
+            self.highest = self.highest.max(stamp + 1);
+            if stamp >= counter {
+                self.mend(stamps, counter);
+            }
         }
     }
 

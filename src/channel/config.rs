@@ -173,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// Permission bits of the segment and the semaphore set; default 0600. Whoever may write may also damage the
+    /// Permission bits of the segment and the semaphore set; default 0600, which every mode must include. Whoever may write may also damage the
     /// channel's contents; all are equal inside it.
     ///
     /// A channel that another user made and that every user may write to is opened only if that mode is asked for.
@@ -193,7 +193,8 @@ impl Builder {
     }
 
     /// The group that the second digit of [`Builder::mode`] is about; default: the group of the process that makes
-    /// the channel. Members of the group must also trust the channel's creator, see [`Builder::trust_uid`].
+    /// the channel. Members of the group must also trust the channel's creator, see [`Builder::trust_uid`]; until it is
+    /// made they are refused.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -520,6 +521,9 @@ impl Builder {
         }
         if self.mode_bits() & !0o777 != 0 {
             return Err(invalid(format!("mode {:o} is not between 0 and 777", self.mode_bits())));
+        }
+        if self.mode_bits() & 0o600 != 0o600 {
+            return Err(invalid(format!("mode {:03o} keeps out who makes the channel", self.mode_bits())));
         }
         let capacity = self.lane_capacity().ok_or_else(|| {
             invalid(format!(

@@ -166,7 +166,7 @@ fn is_our_making(id: i32, size: u64) -> bool {
 /// Whose the segment is, and so the semaphore set that is made for it; after giving it to the group that was asked for.
 fn owner(builder: &Builder, id: i32) -> Result<Owner, (&'static str, Errno)> {
     let stat = shm::stat(id).map_err(|errno| ("shmctl(IPC_STAT)", errno))?;
-    let there = Owner { uid: stat.uid, gid: stat.gid, mode: stat.mode };
+    let there = Owner::of(&stat);
     let wanted = Owner { gid: builder.group.unwrap_or(stat.gid), mode: builder.mode_bits(), ..there };
     if builder.group.is_none() || wanted == there {
         return Ok(there);
@@ -313,10 +313,22 @@ impl Attempt<'_> {
         if self.want == Want::Create {
             return Err(self.fail("shmget", Errno::EEXIST));
         }
-        self.builder.check(self.address, &view, &stat)?;
+        // Behind the magic mode and group are what they were made to be.
+        let segment = match shm::stat(id) {
+            Ok(segment) if !segment.dest => segment,
+            Ok(_) | Err(Errno::EINVAL | Errno::EIDRM) => return gone(),
+            Err(errno) => return Err(self.fail("shmctl(IPC_STAT)", errno)),
+        };
+        self.builder.check(self.address, &view, &segment)?;
         let shared = Shared::new(view, self.address.to_string(), self.builder);
         match shared.find_set() {
-            Ok(_) => Ok(Step::Done(Arc::new(shared))),
+            Ok(set) => {
+                if self.builder.group.is_some() {
+                    // Somebody who named no group may have made it before the segment had one. Its owner can mend that.
+                    let _ = set.give_to(Owner::of(&segment));
+                }
+                Ok(Step::Done(Arc::new(shared)))
+            }
             Err(Loss::Removed) => gone(),
             Err(loss) => Err(shared.lost(loss)),
         }
@@ -400,6 +412,15 @@ impl Attempt<'_> {
             give_up(&region);
             unlock(); // for the case that we may not remove it
             return Ok(Step::Again);
+        }
+        // The segment may have got its group since the set was made.
+        let given = owner(self.builder, id).and_then(|owner| set.give_to(owner));
+        if let Err((call, errno)) = given {
+            unlock();
+            return match errno {
+                Errno::EINVAL | Errno::EIDRM => Ok(Step::Again),
+                errno => Err(self.fail(call, errno)),
+            };
         }
         let made = View::create(region, plan);
         unlock();

@@ -998,8 +998,9 @@ impl Receiver {
         let alive = answer?;
         let gone = self.peers.answer(&self.shared, alive);
         let departed = self.peers.departed(alive);
-        // More than ever went were reported: the header's words were played with.
-        self.departed = self.departed.min(departed);
+        if self.departed > self.peers.departed(0) {
+            self.departed = departed; // more than ever came were reported: the header's words were played with
+        }
         let ended = match self.end {
             EndOfStream::AllGone => gone,
             EndOfStream::AfterSenders(count) => {

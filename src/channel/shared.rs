@@ -278,8 +278,7 @@ impl Shared {
                 set::enter(self.view.header(), seen, known);
                 continue;
             }
-            let owner = Owner { uid: segment.uid, gid: segment.gid, mode: segment.mode };
-            let new = match Set::make(id, semaphores, owner, last) {
+            let new = match Set::make(id, semaphores, Owner::of(&segment), last) {
                 Ok(new) => new,
                 Err(NoSet::Gone) => continue,
                 Err(NoSet::Failed(call, errno)) => return Err(failed(call)(errno)),
@@ -316,8 +315,9 @@ impl Shared {
         };
         // Another thread may have found a newer one meanwhile.
         let before = self.set.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
-        if let Some(former) = before.ok().and_then(Set::from_word).filter(|former| former.id != set.id) {
-            // Lost, or the header's word was played with and somebody has made another. Then nobody else would remove it.
+        // Lost, or the header's word was played with and somebody has made another. Then nobody else would remove it.
+        let former = before.ok().and_then(Set::from_word).filter(|former| former.id != set.id);
+        if let Some(former) = former.filter(|former| self.view.set().is_none_or(|now| now.id != former.id)) {
             former.remove(self.view.region().id());
         }
         set

@@ -376,6 +376,66 @@ fn small_stamps_do_not_starve_the_others() {
     }
 }
 
+/// The same after somebody has played with the counter, when no stamp proves anything any more.
+#[test]
+fn small_stamps_do_not_starve_the_others_though_the_counter_is_damaged() {
+    let mut scene = Scene::shown(2, Rule::Total);
+    for number in 0..500 {
+        scene.send(0, number);
+        assert_eq!(scene.receive(), Some((0, number)));
+    }
+    scene.stamps.store(3, Ordering::Relaxed);
+    scene.send(0, 7);
+    scene.send(1, 1);
+    assert_eq!(scene.drain().len(), 2); // and the counter is right again
+    let lie = |scene: &mut Scene| {
+        scene.send(0, 7);
+        scene.lanes[0].header(scene.senders[0].position() - 24 + 8).store(0, Ordering::Relaxed);
+    };
+    lie(&mut scene);
+    scene.send(1, 1);
+    for before in (0..).step_by(24) {
+        assert!(before < 3 * CAPACITY, "starved");
+        lie(&mut scene);
+        if scene.receive().expect("no lane is condemned") == (1, 1) {
+            break;
+        }
+    }
+}
+
+/// Whatever the counter is from one load to the next, a receiver that begins neither panics nor condemns a lane.
+#[test]
+fn a_counter_that_flickers_at_the_beginning_harms_nobody() {
+    let stamps = AtomicU64::new(0);
+    let over = core::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for lie in [0, 100, 3, 200, 0, 5, 6, MAX_STAMP, u64::MAX] {
+                    stamps.store(lie, Ordering::Relaxed);
+                }
+            }
+        });
+        let started = std::time::Instant::now();
+        while started.elapsed() < std::time::Duration::from_millis(300) {
+            let mut scene = Scene::shown(2, Rule::Total);
+            scene.stamps.store(5, Ordering::Relaxed);
+            scene.send(0, 1);
+            scene.send(1, 2);
+            for _ in 0..2 {
+                match scene.merge.next(super::Shared { stamps: &stamps, bitmap: &scene.bitmap }) {
+                    Next::Record(lane, found) => {
+                        scene.merge.pass(lane, &found);
+                        scene.merge.release(lane);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
 /// A terminator that somebody has overwritten shows what is left of the last lap, in one lane or several.
 #[test]
 fn the_last_lap_is_not_received_again() {

@@ -318,9 +318,8 @@ impl Place for Mapped<'_> {
 
 /// Whether the seat's holder took it in an older set and may still be alive: it counts as taken.
 pub(crate) fn is_in_doubt(view: &View, company: &Company<'_>, set: Set, side: Side) -> bool {
-    // In the first generation no claim is older.
     let place = Mapped { view, side, company: Some(company) };
-    set.generation > 1 && doubtful(&place, set).is_some()
+    doubtful(&place, set).is_some()
 }
 
 /// For people: the pid of a seat in doubt, 0 if it cannot be told. Changes nothing.
@@ -389,7 +388,8 @@ impl Seat {
             return Renewal::Done;
         }
         let claim = Claim::of_this_process(set);
-        let renewal = if set.id == self.set.id {
+        let same = set.id == self.set.id && sem::value(set.id, self.side.alive()) != Ok(0);
+        let renewal = if same {
             // The same set under another generation: somebody has played with the header's word. The seat is held there.
             claim_again(&self.place(), self.claim, claim)
         } else {

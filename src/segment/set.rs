@@ -61,6 +61,13 @@ pub(crate) struct Owner {
     pub(crate) mode: u32,
 }
 
+impl Owner {
+    /// The owner may use the set even if the segment is closed to him at this moment.
+    pub(crate) fn of(segment: &ShmStat) -> Owner {
+        Owner { uid: segment.uid, gid: segment.gid, mode: segment.mode & 0o777 | 0o600 }
+    }
+}
+
 /// Why there is no set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSet {
@@ -117,8 +124,6 @@ impl Set {
     ///
     /// The first one that a process makes shows whether the kernel undoes what the dead have done.
     pub(crate) fn make(shm: i32, semaphores: u16, owner: Owner, last: Option<Set>) -> Result<Set, NoSet> {
-        // Its owner may use it even if the segment is closed to him at this moment.
-        let owner = Owner { mode: owner.mode & 0o777 | 0o600, ..owner };
         // Nobody else gets in before the set has its owner.
         let ours = (owner.uid, owner.gid) == (process::euid(), process::egid());
         let birth_mode = if ours { owner.mode } else { 0o600 };
@@ -162,7 +167,7 @@ impl Set {
             Err(errno) => return Err(("semctl(IPC_STAT)", errno)),
         };
         let shared = segment.mode & 0o022 != 0;
-        let maker = shared || [0, segment.uid, segment.cuid].contains(&stat.cuid);
+        let maker = shared || [0, segment.uid, segment.cuid, process::euid()].contains(&stat.cuid);
         let size = semaphores.is_none_or(|semaphores| stat.nsems == u64::from(semaphores));
         Ok(maker && size && is_our_key(stat.key) && self.names(shm)?)
     }
@@ -180,6 +185,18 @@ impl Set {
             Err(Errno::EINVAL | Errno::EIDRM) => Ok(false),
             Err(errno) => Err(("semctl(GETVAL)", errno)),
         }
+    }
+
+    /// Gives the set to the owner of its segment. `Err`: the call that failed, and why.
+    pub(crate) fn give_to(self, owner: Owner) -> Result<(), (&'static str, Errno)> {
+        let stat = sem::stat(self.id).map_err(|errno| ("semctl(IPC_STAT)", errno))?;
+        if (stat.uid, stat.gid, stat.mode) == (owner.uid, owner.gid, owner.mode) {
+            return Ok(());
+        }
+        // EINVAL: that user is not known in our user namespace; the set is not gone.
+        sem::set_owner(self.id, owner.uid, owner.gid, owner.mode)
+            .map_err(|errno| if errno == Errno::EINVAL { Errno::EPERM } else { errno })
+            .map_err(|errno| ("semctl(IPC_SET)", errno))
     }
 
     /// Whether the set names segment `shm` as the one it belongs to.
@@ -258,13 +275,7 @@ fn prepare(id: i32, shm: i32, owner: Owner) -> Result<(), NoSet> {
             None => {} // this process may not try; most kernels can
         }
     }
-    let stat = sem::stat(id).map_err(failed("semctl(IPC_STAT)"))?;
-    if (stat.uid, stat.gid, stat.mode) != (owner.uid, owner.gid, owner.mode) {
-        // EINVAL: that user is not known in our user namespace; the set is not gone.
-        sem::set_owner(id, owner.uid, owner.gid, owner.mode)
-            .map_err(|errno| if errno == Errno::EINVAL { Errno::EPERM } else { errno })
-            .map_err(failed("semctl(IPC_SET)"))?;
-    }
+    Set { generation: 1, id }.give_to(owner).map_err(|(call, errno)| failed(call)(errno))?;
     Ok(())
 }
 

@@ -46,7 +46,7 @@ fn geometry_of_what_was_asked_for() {
 
 fn impossible_options() {
     let name = Name::new();
-    let refused: [Builder; 8] = [
+    let refused: [Builder; 9] = [
         spsc().senders(2),
         mpsc().senders(0),
         mpsc().senders(241),
@@ -55,6 +55,7 @@ fn impossible_options() {
         spsc().max_message(1 << 40),
         spsc().max_message(u64::MAX),
         spsc().mode(0o1777),
+        spsc().mode(0o060),
     ];
     for builder in refused {
         assert_eq!(builder.create(&name).expect_err("impossible").kind(), OpenErrorKind::InvalidOption);
