@@ -89,7 +89,8 @@ impl Attack {
             Attack::Seats | Attack::Everything => {
                 &["Disconnected", "SeatTaken", "Evicted", "Corrupt", "ERANGE", "EAGAIN"]
             }
-            Attack::SegmentRemoved => &["Disconnected", "SeatTaken", "Removed", "NotFound"],
+            // Busy: an observer meets the one that is made in its place.
+            Attack::SegmentRemoved => &["Disconnected", "SeatTaken", "Removed", "NotFound", "Busy"],
             Attack::Mixed => &[
                 "Disconnected",
                 "SeatTaken",
