@@ -406,6 +406,15 @@ impl<L: LaneView> Merge<L> {
         self.lanes[lane as usize].position()
     }
 
+    /// Gives up a lane whose next record was written over (see [`Consumer::is_cut_off`]), and says so.
+    pub(crate) fn give_up_cut_off(&mut self) -> Option<(u32, u64)> {
+        let lanes = &self.lanes;
+        let is_hit = |&&lane: &&u32| self.found[lane as usize].is_none() && lanes[lane as usize].is_cut_off();
+        let lane = *self.active.iter().find(is_hit)?;
+        self.condemn(lane);
+        Some((lane, self.lanes[lane as usize].position()))
+    }
+
     /// Marks the lanes that were given up, in case that somebody has removed their marks: no sender shall wait there.
     pub(crate) fn insist(&self) {
         let given_up = |lane: &usize| self.corrupt[lane / 64] >> (lane % 64) & 1 == 1;

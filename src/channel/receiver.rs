@@ -988,8 +988,15 @@ impl Receiver {
     /// Asks the kernel for the senders. A message that appears meanwhile is returned instead of an end.
     fn ask(&mut self) -> Result<Option<Current>, RecvError> {
         let doubt = self.peers.asking(&self.shared);
-        if self.peers.is_segment_due() && self.shared.is_segment_gone() {
-            self.shared.find_set()?; // says why
+        if self.peers.is_segment_due() {
+            if self.shared.is_segment_gone() {
+                self.shared.find_set()?; // says why
+            }
+            if let Some((lane, position)) = self.merge().give_up_cut_off() {
+                self.peers.suspect(); // the question stays
+                self.shared.view.count_damage();
+                return Err(RecvError::Corrupt(Corruption { lane, position }));
+            }
         }
         let answer = self.count_senders(doubt);
         if answer.is_err() {

@@ -80,7 +80,7 @@ impl<L: LaneView> Consumer<L> {
         control.head.word.store(read, Ordering::Release); // C
         let takeover = control.consumer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
         control.consumer.takeovers.store(takeover, Ordering::Relaxed);
-        Consumer {
+        let mut consumer = Consumer {
             lane,
             stamped,
             capacity,
@@ -93,7 +93,11 @@ impl<L: LaneView> Consumer<L> {
             ahead: 0,
             damage,
             takeover,
+        };
+        if consumer.is_cut_off() {
+            consumer.damaged();
         }
+        consumer
     }
 
     /// The lane.
@@ -234,6 +238,14 @@ impl<L: LaneView> Consumer<L> {
             self.lane.control().consumer.corrupt.store(self.next.saturating_add(1), Ordering::Relaxed);
         }
         Peek::Corrupt(self.damage)
+    }
+
+    /// Whether nothing is at the next position although the producer has published behind it: a second producer that
+    /// should not have been has written over what was there. What comes later can never be reached.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let tail = self.lane.control().producer.tail.load(Ordering::Acquire); // Z
+        let is_behind = (1..=self.capacity).contains(&tail.wrapping_sub(self.next));
+        is_behind && !self.is_published()
     }
 
     /// Marks the lane as given up, if that mark was removed.

@@ -359,6 +359,7 @@ impl Both {
         let depth = (self.queue.len() as u64, bytes);
         assert_eq!(self.tx.depth(), depth);
         assert_eq!(self.rx.depth(), depth);
+        assert!(!self.rx.is_cut_off());
     }
 
     /// Receives what is left.
@@ -818,6 +819,38 @@ fn what_was_met_stays() {
     control.consumer.read.store(read, Ordering::Relaxed);
     assert_eq!(Consumer::take_over(both.lane.clone(), false, 16).peek(), Peek::Corrupt(0));
     assert!(Producer::take_over(both.lane.clone(), false).is_none());
+}
+
+/// Two that wrote in one lane: the end of the one's message lies on what the other had published.
+#[test]
+fn a_lane_is_cut_off_where_a_published_record_is_missing() {
+    let both = warm(false, &[b"", b"1", b"2"]);
+    let consumer = || Consumer::take_over(both.lane.clone(), false, 16);
+    let mut rx = consumer();
+    let position = rx.position();
+    let header = both.lane.header(position).swap(0, Ordering::Relaxed);
+    assert!(rx.is_cut_off());
+    assert_eq!(rx.peek(), Peek::Empty);
+    // Whoever comes notices at once, and the place stays damaged.
+    assert_eq!(consumer().peek(), Peek::Corrupt(position));
+    both.lane.header(position).store(header, Ordering::Relaxed);
+    assert!(!rx.is_cut_off());
+    assert_eq!(consumer().peek(), Peek::Corrupt(position));
+    // A tail that cannot be says nothing about the records.
+    let both = warm(false, &[]);
+    let rx = Consumer::take_over(both.lane.clone(), false, 16);
+    let tail = rx.position();
+    for (word, is_cut_off) in [
+        (tail + 1, true),
+        (tail + both.lane.capacity(), true),
+        (tail + both.lane.capacity() + 1, false),
+        (u64::MAX, false),
+        (tail - 1, false),
+        (0, false),
+    ] {
+        both.lane.control().producer.tail.store(word, Ordering::Relaxed);
+        assert_eq!(rx.is_cut_off(), is_cut_off, "{word}");
+    }
 }
 
 /// Two that believe to own the same side, as after `unshare`: the older one notices and stops.

@@ -75,6 +75,53 @@ fn a_record_taken_at_once_is_whole() {
     });
 }
 
+/// What is published is there for whoever sees the tail behind it: no lane of honest producers is ever cut off.
+#[test]
+fn a_tail_shows_no_more_than_is_there() {
+    loom::model(|| {
+        let lane = ModelLane::new(64);
+        let stamps = AtomicU64::new(0);
+        let (mut tx, mut rx) = (producer(&lane, false), consumer(&lane, false));
+        let sender = thread::spawn(move || {
+            assert!(try_send(&mut tx, &payload(1, 1), Look::Exact, &stamps));
+            assert!(try_send(&mut tx, &payload(2, 1), Look::Exact, &stamps));
+        });
+        assert!(!rx.is_cut_off());
+        try_recv(&mut rx);
+        assert!(!rx.is_cut_off());
+        sender.join().unwrap();
+    });
+}
+
+/// The same where a producer died before it noted its tail, and its successor found what it had published.
+#[test]
+fn a_successors_tail_shows_no_more_than_is_there() {
+    bounded(2, || {
+        let lane = ModelLane::new(64);
+        let handover = Arc::new(AtomicU64::new(0));
+        let first = {
+            let (lane, handover) = (lane.clone(), Arc::clone(&handover));
+            thread::spawn(move || {
+                let mut tx = producer(&lane, false);
+                assert!(try_send(&mut tx, &payload(1, 1), Look::Exact, &AtomicU64::new(0)));
+                lane.control().producer.tail.store(0, Ordering::Relaxed);
+                handover.store(1, Ordering::Release);
+            })
+        };
+        let receiver = {
+            let rx = consumer(&lane, false);
+            thread::spawn(move || assert!(!rx.is_cut_off()))
+        };
+        // In this thread, and not by `join`: the model tries a thread only where it does not wait.
+        while handover.load(Ordering::Acquire) == 0 {
+            thread::yield_now();
+        }
+        producer(&lane, false);
+        first.join().unwrap();
+        receiver.join().unwrap();
+    });
+}
+
 #[test]
 fn one_lane_from_its_beginning() {
     loom::model(|| one_lane(0, [1, 2, 1], Look::Exact));

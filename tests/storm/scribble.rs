@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sysring::{
-    Builder, Channel, Corruption, Fault, Fence, Order, RecvError, TryRecvError, TrySendError, WaitStrategy,
-    mpsc, spsc,
+    Builder, Channel, Corruption, Fault, Fence, OpenErrorKind, Order, RecvError, SendTimeoutError,
+    TryRecvError, TrySendError, WaitStrategy, mpsc, spsc,
 };
 
 use crate::board::{Board, Clock};
@@ -28,6 +28,7 @@ tests![
     scribbler,
     a_word_of_one_lane_does_not_evict_the_receiver,
     a_lost_terminator_starves_nobody,
+    a_lane_that_is_cut_off_is_given_up,
     a_generation_that_goes_back_is_followed,
     a_damaged_set_word_is_mended,
     a_seat_with_a_damaged_claim_falls_free,
@@ -516,6 +517,66 @@ fn a_lost_terminator_starves_nobody() {
         assert!(strange <= 64, "more than a lap of what was received before");
     }
     assert_eq!(damaged, 1);
+}
+
+/// Two that wrote in one lane left a terminator on what was published: the receiver found that lane empty for ever, and
+/// its sender waited for room for ever.
+fn a_lane_that_is_cut_off_is_given_up() {
+    for order in [None, Some(Order::Total), Some(Order::PerSender)] {
+        for successor in [false, true] {
+            let name = Name::new();
+            let builder = order.map_or_else(spsc, |order| mpsc().senders(4).order(order)).capacity(4096);
+            let channel = builder.create(&name).expect("create");
+            let words = Words::attach(channel.id());
+            let map = Map { senders: order.map_or(1, |_| 4), capacity: 4096 };
+            let (mut sender, mut receiver) =
+                (channel.sender().expect("a seat"), channel.receiver().expect("a seat"));
+            for text in ["a", "b", "c"] {
+                sender.send(text).expect("send");
+            }
+            assert_eq!(receiver.recv_vec().expect("a message"), b"a");
+            let read = words.words[map.control(0) + 48].load(Relaxed);
+            words.words[map.lane(0)][read as usize / 8].store(0, Relaxed);
+            if successor {
+                drop(receiver);
+                receiver = channel.receiver().expect("a seat");
+            }
+            let started = Instant::now();
+            let error = loop {
+                match receiver.try_recv_vec() {
+                    Err(TryRecvError::Empty) => {
+                        assert!(started.elapsed() < Duration::from_secs(20), "{order:?}")
+                    }
+                    other => break other.expect_err("nothing can be received"),
+                }
+                thread::sleep(Duration::from_millis(1));
+            };
+            assert!(
+                matches!(
+                    error,
+                    TryRecvError::Failed(RecvError::Corrupt(Corruption { lane: 0, position })) if position == read
+                ),
+                "{order:?}: {error}"
+            );
+            // The sender is told instead of waiting for room, and others go on where there are others.
+            let fault = loop {
+                match sender.send_timeout([0; 100], Duration::from_secs(20)) {
+                    Ok(()) => {}
+                    Err(SendTimeoutError::Failed(error)) => break error.fault().clone(),
+                    Err(error) => panic!("{order:?}: {error}"),
+                }
+            };
+            assert!(matches!(fault, Fault::Corrupt(Corruption { lane: 0, .. })), "{order:?}: {fault}");
+            drop(sender);
+            match channel.sender() {
+                Ok(mut other) => {
+                    other.send("d").expect("send");
+                    assert_eq!(receiver.recv_vec().expect("a message"), b"d");
+                }
+                Err(error) => assert!(order.is_none() && error.kind() == OpenErrorKind::Corrupt, "{error}"),
+            }
+        }
+    }
 }
 
 /// Time that this process has had the processor.

@@ -270,7 +270,9 @@ impl Attacker {
 fn check_use(builder: &Builder, crowd: &Crowd<'_>, attack: Attack, helped: &AtomicU64) {
     let use_it = |make: bool| -> Result<(), OpenError> {
         let channel = if make { builder.create(&crowd.name) } else { builder.open(&crowd.name) }?;
-        let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+        // The receiver first: it finds out which lanes are damaged.
+        let mut receiver = channel.receiver()?;
+        let mut sender = channel.sender()?;
         drain(&mut receiver);
         for number in 0..10 {
             sender.send_timeout([number; 50], PATIENCE).expect("send");
