@@ -511,7 +511,11 @@ fn no_seat_has_two_owners() {
     let mut children: Vec<Child> = (0..6).map(|_| fork(life)).collect();
     let started = Instant::now();
     let (mut removed, mut killed) = (0, 0);
-    while started.elapsed() < Duration::from_secs(2) {
+    let enough = |removed, killed, taken| removed > 100 && killed > 50 && taken > 100;
+    while started.elapsed() < Duration::from_secs(2)
+        || (!enough(removed, killed, taken_in_all.load(Ordering::Relaxed))
+            && started.elapsed() < Duration::from_secs(60))
+    {
         std::thread::sleep(Duration::from_micros(300));
         let set = set_of(&channel);
         if removed <= killed * 2
@@ -529,7 +533,7 @@ fn no_seat_has_two_owners() {
     drop(children);
     let taken = taken_in_all.load(Ordering::Relaxed);
     println!("    taken {taken} times, {killed} kills, {removed} sets removed");
-    assert!(taken > 100 && removed > 100 && killed > 50);
+    assert!(enough(removed, killed, taken));
     assert!(channel.sender().is_ok());
     // Those who were killed between making a set and naming it have left one that only its age could give away.
     sysring::remove(&name).expect("remove");
