@@ -406,13 +406,35 @@ impl<L: LaneView> Merge<L> {
         self.lanes[lane as usize].position()
     }
 
-    /// Gives up a lane whose next record was written over (see [`Consumer::is_cut_off`]), and says so.
+    /// Looks at what no message shows: gives up a lane whose next record was written over (see [`Consumer::is_cut_off`])
+    /// and returns it.
     pub(crate) fn give_up_cut_off(&mut self) -> Option<(u32, u64)> {
         let lanes = &self.lanes;
         let is_hit = |&&lane: &&u32| self.found[lane as usize].is_none() && lanes[lane as usize].is_cut_off();
         let lane = *self.active.iter().find(is_hit)?;
         self.condemn(lane);
         Some((lane, self.lanes[lane as usize].position()))
+    }
+
+    /// A lane that another receiver has taken over.
+    pub(crate) fn lost(&self) -> Option<u32> {
+        self.active.iter().copied().find(|lane| self.lanes[*lane as usize].is_lost())
+    }
+
+    /// Writes down again what others may have overwritten: what was released, and the bits of the lanes whose seats are
+    /// taken, which their senders set once only.
+    pub(crate) fn restate(&self, bitmap: &Bitmap, taken: &[u64; 4]) {
+        self.active.iter().for_each(|lane| self.lanes[*lane as usize].restate());
+        if self.rule == Rule::Single {
+            return;
+        }
+        for lane in 0..self.lanes.len() as u32 {
+            let (word, bit) = (lane as usize / 64, 1 << (lane % 64));
+            let is_known = (self.bits[word] | self.corrupt[word]) & bit != 0;
+            if taken[word] & bit != 0 && !is_known {
+                show(bitmap, lane);
+            }
+        }
     }
 
     /// Marks the lanes that were given up, in case that somebody has removed their marks: no sender shall wait there.
@@ -465,6 +487,9 @@ impl<L: LaneView> Merge<L> {
     }
 
     fn leave_out(&mut self, lane: u32) {
+        if self.rule == Rule::Single {
+            return; // there is no other
+        }
         self.run = NO_RUN;
         self.bits[lane as usize / 64] &= !(1 << (lane % 64));
         self.active.retain(|&other| other != lane);
@@ -622,7 +647,8 @@ impl<L: LaneView> Merge<L> {
         let candidates = self.active.clone();
         for lane in candidates {
             let known = self.found[lane as usize].is_some();
-            if known || !self.lanes[lane as usize].is_drained() || !free(lane) {
+            let lane_of = &mut self.lanes[lane as usize];
+            if known || !lane_of.is_drained() || lane_of.is_cut_off() || !free(lane) {
                 continue;
             }
             let (word, bit) = (&bitmap.words[lane as usize / 64], 1 << (lane % 64));

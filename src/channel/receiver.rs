@@ -838,8 +838,7 @@ impl Receiver {
             self.lent = false;
             self.merge().rewind();
         }
-        if let Some(error) = self.late.take() {
-            self.late = Some(RecvError::Evicted).filter(|_| matches!(error, RecvError::Evicted));
+        if let Some(error) = self.take_late() {
             return Err(error.into());
         }
         match self.look()? {
@@ -988,21 +987,19 @@ impl Receiver {
     /// Asks the kernel for the senders. A message that appears meanwhile is returned instead of an end.
     fn ask(&mut self) -> Result<Option<Current>, RecvError> {
         let doubt = self.peers.asking(&self.shared);
-        if self.peers.is_segment_due() {
-            if self.shared.is_segment_gone() {
-                self.shared.find_set()?; // says why
-            }
-            if let Some((lane, position)) = self.merge().give_up_cut_off() {
-                self.peers.suspect(); // the question stays
-                self.shared.view.count_damage();
-                return Err(RecvError::Corrupt(Corruption { lane, position }));
-            }
+        let due = self.peers.is_segment_due();
+        if due && self.shared.is_segment_gone() {
+            self.shared.find_set()?; // says why
         }
-        let answer = self.count_senders(doubt);
+        let answer = self.shared.taken_seats(&mut self.seats, doubt);
         if answer.is_err() {
             self.peers.suspect(); // the question stays
         }
-        let alive = answer?;
+        let taken = answer?;
+        let alive = count(&taken);
+        if due {
+            self.inspect(&taken)?;
+        }
         let gone = self.peers.answer(&self.shared, alive);
         let departed = self.peers.departed(alive);
         if self.departed > self.peers.departed(0) {
@@ -1020,6 +1017,7 @@ impl Receiver {
             if let Some(current) = self.look()? {
                 return Ok(Some(current));
             }
+            self.inspect(&taken)?;
             self.departed = departed;
             self.peers.suspect(); // the next call asks again, and at once
             self.shared.view.header().visits.departed.store(departed, Ordering::Relaxed);
@@ -1029,10 +1027,34 @@ impl Receiver {
         Ok(None)
     }
 
+    /// Looks for damage that no message shows, and mends what it can. `taken`: the seats that are.
+    #[cold]
+    fn inspect(&mut self, taken: &[u64; 4]) -> Result<(), RecvError> {
+        if let Some(lane) = self.merge().lost() {
+            self.lose(lane);
+        } else if let Some((lane, position)) = self.merge().give_up_cut_off() {
+            self.shared.view.count_damage();
+            self.late = Some(RecvError::Corrupt(Corruption { lane, position }));
+        }
+        let Some(error) = self.take_late() else {
+            let Some(Seated { merge, .. }) = &self.seated else { return Ok(()) };
+            merge.restate(&self.shared.view.header().bitmap, taken);
+            return Ok(());
+        };
+        self.peers.suspect(); // the question stays
+        Err(error)
+    }
+
+    /// What is still to be said; whoever was evicted stays so.
+    fn take_late(&mut self) -> Option<RecvError> {
+        let error = self.late.take()?;
+        self.late = Some(RecvError::Evicted).filter(|_| matches!(error, RecvError::Evicted));
+        Some(error)
+    }
+
     /// Reads all seats at once; counts the senders'.
     fn count_senders(&mut self, doubt: Doubt) -> Result<u64, RecvError> {
-        let taken = self.shared.taken_seats(&mut self.seats, doubt)?;
-        Ok(taken.iter().map(|word| u64::from(word.count_ones())).sum())
+        Ok(count(&self.shared.taken_seats(&mut self.seats, doubt)?))
     }
 
     /// Stops looking at lanes whose sender has gone and that are drained.
@@ -1310,6 +1332,10 @@ impl Receiver {
 }
 
 /// Room for a message. How long the largest is was decided by whoever made the channel.
+fn count(seats: &[u64; 4]) -> u64 {
+    seats.iter().map(|word| u64::from(word.count_ones())).sum()
+}
+
 fn make_room(bytes: &mut Vec<u8>, found: &Found) -> Result<(), RecvError> {
     bytes
         .try_reserve_exact(found.length as usize)

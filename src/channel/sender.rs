@@ -700,16 +700,19 @@ impl Sender {
             Room::Full { until } => Ok(Err(until)),
             // Evicted, somebody else's claim would be there.
             Room::Lost if !seat.is_ours() => Err(Fault::Evicted),
-            Room::Corrupt | Room::Lost => {
-                producer.condemn();
-                let Side::Sender(lane) = seat.side() else {
-                    unreachable!("a sender sits on a sender's seat")
-                };
-                let position = producer.position();
-                self.shared.view.count_damage();
-                Err(Fault::Corrupt(Corruption { lane, position }))
-            }
+            Room::Corrupt | Room::Lost => Err(self.condemn()),
         }
+    }
+
+    /// Sends nothing more in this lane.
+    #[cold]
+    fn condemn(&mut self) -> Fault {
+        let Seated { producer, seat } = self.seated.as_mut().expect("who has met damage is attached");
+        producer.condemn();
+        let Side::Sender(lane) = seat.side() else { unreachable!("a sender sits on a sender's seat") };
+        let position = producer.position();
+        self.shared.view.count_damage();
+        Fault::Corrupt(Corruption { lane, position })
     }
 
     #[cold]
@@ -815,8 +818,14 @@ impl Sender {
     /// Asks the kernel for the receiver.
     fn ask(&mut self) -> Result<(), Fault> {
         let doubt = self.peers.asking(&self.shared);
-        if self.peers.is_segment_due() && self.shared.is_segment_gone() {
-            self.shared.find_set()?; // says why
+        if self.peers.is_segment_due() {
+            if self.shared.is_segment_gone() {
+                self.shared.find_set()?; // says why
+            }
+            if self.seated.as_ref().is_some_and(|seated| seated.producer.is_cut_off()) {
+                self.peers.suspect(); // the question stays
+                return Err(self.condemn());
+            }
         }
         let answer = self.shared.is_taken(Side::Receiver, doubt);
         if answer.is_err() {

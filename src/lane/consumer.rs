@@ -244,8 +244,24 @@ impl<L: LaneView> Consumer<L> {
     /// should not have been has written over what was there. What comes later can never be reached.
     pub(crate) fn is_cut_off(&self) -> bool {
         let tail = self.lane.control().producer.tail.load(Ordering::Acquire); // Z
-        let is_behind = (1..=self.capacity).contains(&tail.wrapping_sub(self.next));
-        is_behind && !self.is_published()
+        let is_behind = (1..=self.capacity).contains(&tail.wrapping_sub(self.next)) && tail.is_multiple_of(8);
+        // Nobody's lane but ours: for one who was taken over the slot may be free, and in use again.
+        is_behind && self.next < self.damage && !self.is_published() && !self.is_lost()
+    }
+
+    /// Writes down again what was released, if somebody else has: a receiver that was taken over and went on for one
+    /// store more, or a stranger. The sender would wait for what was released long ago.
+    pub(crate) fn restate(&self) {
+        let control = self.lane.control();
+        if self.is_lost() {
+            return;
+        }
+        if control.consumer.read.load(Ordering::Relaxed) != self.read {
+            control.consumer.read.store(self.read, Ordering::Release); // C
+        }
+        if control.head.word.load(Ordering::Relaxed) != self.head {
+            control.head.word.store(self.head, Ordering::Release); // C
+        }
     }
 
     /// Marks the lane as given up, if that mark was removed.

@@ -132,6 +132,9 @@ impl<L: LaneView> Producer<L> {
         if tail.checked_sub(read)? > capacity {
             return None;
         }
+        if tail != read && lane.header(read).load(Ordering::Relaxed) == 0 {
+            return None; // cut off, see [`Producer::is_cut_off`]
+        }
         if tail == read {
             // Empty: let the two counts agree again, whatever a death between two stores did to them.
             sent = control.consumer.received.load(Ordering::Relaxed);
@@ -203,6 +206,14 @@ impl<L: LaneView> Producer<L> {
         }
         self.head = seen;
         (end - seen > self.capacity).then(|| Room::Full { until: end - self.capacity })
+    }
+
+    /// Whether nothing is where the receiver goes on, although this producer has published there: another one that should
+    /// not have been has written over it. By its own tail, whatever the other has made of the shared one.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let read = self.lane.control().consumer.read.load(Ordering::Acquire); // D
+        let is_ours = (self.head..self.tail).contains(&read) && read.is_multiple_of(8);
+        is_ours && self.lane.header(read).load(Ordering::Relaxed) == 0 && !self.is_lost()
     }
 
     /// Sends nothing more here.

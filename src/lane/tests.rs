@@ -359,7 +359,7 @@ impl Both {
         let depth = (self.queue.len() as u64, bytes);
         assert_eq!(self.tx.depth(), depth);
         assert_eq!(self.rx.depth(), depth);
-        assert!(!self.rx.is_cut_off());
+        assert!(!self.rx.is_cut_off() && !self.tx.is_cut_off());
     }
 
     /// Receives what is left.
@@ -841,7 +841,8 @@ fn a_lane_is_cut_off_where_a_published_record_is_missing() {
     let rx = Consumer::take_over(both.lane.clone(), false, 16);
     let tail = rx.position();
     for (word, is_cut_off) in [
-        (tail + 1, true),
+        (tail + 1, false),
+        (tail + 8, true),
         (tail + both.lane.capacity(), true),
         (tail + both.lane.capacity() + 1, false),
         (u64::MAX, false),
@@ -851,6 +852,59 @@ fn a_lane_is_cut_off_where_a_published_record_is_missing() {
         both.lane.control().producer.tail.store(word, Ordering::Relaxed);
         assert_eq!(rx.is_cut_off(), is_cut_off, "{word}");
     }
+}
+
+/// The same where the other producer has also put the shared tail back: the one who owns the lane finds out.
+#[test]
+fn a_producer_finds_its_own_lane_cut_off() {
+    let mut both = warm(false, &[b"", b"1", b"2"]);
+    let control = both.lane.control();
+    let (read, tail) = (control.consumer.read.load(Ordering::Relaxed), both.tx.position());
+    assert!(!both.tx.is_cut_off());
+    let header = both.lane.header(read).swap(0, Ordering::Relaxed);
+    control.producer.tail.store(read, Ordering::Relaxed);
+    assert!(both.tx.is_cut_off() && !both.rx.is_cut_off());
+    control.producer.tail.store(tail, Ordering::Relaxed);
+    // Nobody comes to such a lane, and who was taken over has nothing to say about it.
+    assert!(Producer::take_over(both.lane.clone(), false).is_none());
+    assert_eq!(control.producer.corrupt.load(Ordering::Relaxed), tail + 1);
+    both.lane.header(read).store(header, Ordering::Relaxed);
+    assert!(Producer::take_over(both.lane.clone(), false).is_some());
+    both.lane.header(read).store(0, Ordering::Relaxed);
+    assert!(!both.tx.is_cut_off());
+    assert!(both.rx.is_cut_off());
+    let next = Consumer::take_over(both.lane.clone(), false, 16);
+    assert!(!both.rx.is_cut_off() && !next.is_cut_off(), "met when it came");
+    // What the receiver says of itself may be wrong: then nothing follows.
+    for word in [read + 1, tail, tail + 8, u64::MAX] {
+        control.consumer.read.store(word, Ordering::Relaxed);
+        assert!(!both.tx.is_cut_off());
+    }
+}
+
+/// A receiver that was taken over and went on for one store more puts `read` or `head` back: the sender would wait for
+/// what was released long ago.
+#[test]
+fn what_was_released_is_written_down_again() {
+    let mut both = warm(false, &[b"", b"1"]);
+    while let Peek::Record(found) = both.rx.peek() {
+        both.rx.pass(&found);
+    }
+    both.rx.release();
+    let control = both.lane.control();
+    let (read, head) =
+        (control.consumer.read.load(Ordering::Relaxed), control.head.word.load(Ordering::Relaxed));
+    for (word, other) in [(0, 8), (u64::MAX, 3), (read + 8, head + 8)] {
+        control.consumer.read.store(word, Ordering::Relaxed);
+        control.head.word.store(other, Ordering::Relaxed);
+        both.rx.restate();
+        assert_eq!(control.consumer.read.load(Ordering::Relaxed), read);
+        assert_eq!(control.head.word.load(Ordering::Relaxed), head);
+    }
+    let _next = Consumer::take_over(both.lane.clone(), false, 16);
+    control.consumer.read.store(0, Ordering::Relaxed);
+    both.rx.restate();
+    assert_eq!(control.consumer.read.load(Ordering::Relaxed), 0, "another's to write");
 }
 
 /// Two that believe to own the same side, as after `unshare`: the older one notices and stops.
