@@ -8,7 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nix::unistd::{Group, User};
 use sysring::{Address, Builder};
 
+use crate::bench::BenchArgs;
+use crate::doctor::DoctorArgs;
 use crate::framing::{Input, Output};
+use crate::generate::{CompletionsArgs, GenerateArgs};
+use crate::tap::TapArgs;
+use crate::top::TopArgs;
 
 const NAMES: &str = "NAME is a name, key:0x1234, path:FILE:ID (as ftok) or id:N. \
 SIZE takes KiB, MiB and GiB; T takes ms, s, m, h and d.
@@ -40,6 +45,19 @@ pub(crate) enum Command {
     Rm(RmArgs),
     /// Remove what the dead left behind, and say what it was
     Gc(GcArgs),
+    /// Watch all channels live, in the terminal
+    Top(TopArgs),
+    /// Look at messages without taking them
+    Tap(TapArgs),
+    /// Check what the kernel and the system offer, and what may stand in the way
+    Doctor(DoctorArgs),
+    /// Measure throughput and latency on this machine
+    Bench(BenchArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Write completions, manual pages and JSON schemas into a directory
+    #[command(hide = true)]
+    Generate(GenerateArgs),
     /// Three senders, one receiver, one kill -9: what sysring is for, in ten seconds
     Demo(DemoArgs),
     #[command(hide = true)]

@@ -7,13 +7,16 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod create;
 mod demo;
+mod doctor;
 mod exit;
 mod framing;
 #[cfg(test)]
 mod fuzzing;
 mod gc;
+mod generate;
 mod ls;
 mod output;
 mod progress;
@@ -23,6 +26,8 @@ mod send;
 mod signals;
 mod stat;
 mod state;
+mod tap;
+mod top;
 
 use std::process::ExitCode;
 
@@ -43,6 +48,12 @@ fn main() -> ExitCode {
         Command::Ls(args) => ls::run(&args),
         Command::Rm(args) => rm::run(&args),
         Command::Gc(args) => gc::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Tap(args) => tap::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoSender(args) => demo::sender::run(&args),
     };
