@@ -24,6 +24,7 @@
 //! * [`Sender`] and [`Receiver`] try, wait, time out, batch, and work in place.
 //! * [`Observer`] and [`list`] look, read-only.
 //! * [`segment`] is plain System V shared memory, without any channel.
+//! * [`system`] tells the kernel's limits and how much of them is in use.
 //!
 //! # Guarantees
 //!
@@ -57,6 +58,8 @@ mod model_tests;
 #[cfg(not(loom))]
 mod channel;
 pub mod segment;
+#[cfg(not(loom))]
+pub mod system;
 
 #[cfg(all(any(test, fuzzing), not(loom)))]
 #[doc(hidden)]

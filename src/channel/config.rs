@@ -9,9 +9,11 @@ use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::layout::{
     FLAG_ANONYMOUS, FLAG_PERSISTENT, FLAG_SPSC, FLAG_TOTAL, Geometry, MAX_CAPACITY, MAX_SENDERS, MIN_CAPACITY,
 };
+use crate::segment::seat::operations_at_most;
 use crate::segment::view::{Plan, View};
 use crate::sys::process;
 use crate::sys::shm::ShmStat;
+use crate::system::Needs;
 use crate::wait::WaitStrategy;
 
 /// How many senders a channel is made for.
@@ -361,6 +363,28 @@ impl Builder {
     pub fn trust_uid(mut self, uid: u32) -> Builder {
         self.trusted.push(uid);
         self
+    }
+
+    /// What such a channel takes of the kernel's limits, see [`crate::system`]. Asks the kernel nothing.
+    ///
+    /// # Errors
+    /// [`OpenErrorKind::InvalidOption`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let needs = sysring::mpsc().senders(240).capacity(4096).needs()?;
+    /// assert_eq!((needs.semaphores, needs.operations), (486, 482));
+    /// assert!(needs.segment_bytes > 240 * 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn needs(&self) -> Result<Needs, OpenError> {
+        let shape = self.plan("(none)", "", false)?.geometry;
+        Ok(Needs {
+            segment_bytes: shape.total(),
+            semaphores: shape.semaphores().into(),
+            operations: operations_at_most(shape),
+        })
     }
 
     /// Makes an anonymous channel: two ends to be shared by `fork`.

@@ -51,7 +51,7 @@
 //! | R | [`doubtful`]: claim | Acquire | Q |
 //! | T | [`visits`], visits | Acquire | M |
 
-use super::layout::Header;
+use super::layout::{Geometry, Header};
 use super::region::Company;
 use super::set::Set;
 use super::view::View;
@@ -463,6 +463,11 @@ impl Drop for Seat {
             self.view.region().note_left(self.side.entry());
         }
     }
+}
+
+/// How many operations the longest call on a set of this shape has: that with which a receiver takes its seat.
+pub(crate) fn operations_at_most(shape: Geometry) -> u32 {
+    2 + 2 * shape.senders()
 }
 
 /// Takes the seat's semaphore and leaves the will.

@@ -207,6 +207,7 @@ fn guess_u64() -> u64 {
 }
 
 // Of <linux/membarrier.h>; libc has only the number of the call.
+const MEMBARRIER_CMD_QUERY: i32 = 0;
 const MEMBARRIER_CMD_GLOBAL_EXPEDITED: i32 = 1 << 1;
 const MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED: i32 = 1 << 2;
 
@@ -235,10 +236,15 @@ pub(crate) fn membarrier() -> bool {
     membarrier_call(MEMBARRIER_CMD_GLOBAL_EXPEDITED).is_ok()
 }
 
-fn membarrier_call(command: i32) -> Result<()> {
+/// Whether the kernel has the two commands that this crate rests on, by its own word.
+pub(crate) fn membarrier_is_known() -> Result<bool> {
+    let wanted = MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+    membarrier_call(MEMBARRIER_CMD_QUERY).map(|known| known & i64::from(wanted) == i64::from(wanted))
+}
+
+fn membarrier_call(command: i32) -> Result<i64> {
     // SAFETY: the call takes three numbers and touches no memory of this process.
-    check(unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) })?;
-    Ok(())
+    check(unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) })
 }
 
 /// Makes the pages of a range present and writable now, so that none is missing later. The

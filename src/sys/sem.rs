@@ -22,12 +22,33 @@ union Semun {
     info: *mut SemInfo,
 }
 
-/// `seminfo` of <linux/sem.h>, which the kernel fills and we do not need.
+/// `seminfo` of <linux/sem.h>. `IPC_INFO` fills it with limits; `SEM_INFO` as well, but for two fields that say what is
+/// in use. The others mean nothing on Linux.
 #[repr(C)]
-struct SemInfo([libc::c_int; 10]);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SemInfo {
+    map: libc::c_int,
+    /// Sets (`semmni`).
+    pub(crate) sets: libc::c_int,
+    /// Semaphores in all sets together (`semmns`).
+    pub(crate) semaphores: libc::c_int,
+    undo_structures: libc::c_int,
+    /// Semaphores of one set (`semmsl`).
+    pub(crate) set_semaphores: libc::c_int,
+    /// Operations of one call (`semopm`).
+    pub(crate) operations: libc::c_int,
+    undo_entries: libc::c_int,
+    /// By `SEM_INFO`: sets in use.
+    pub(crate) sets_used: libc::c_int,
+    /// Value of a semaphore (`semvmx`).
+    pub(crate) value: libc::c_int,
+    /// By `SEM_INFO`: semaphores in use.
+    pub(crate) semaphores_used: libc::c_int,
+}
 
-/// Of <linux/sem.h>; libc does not have it everywhere.
+// Of <linux/sem.h> and <linux/ipc.h>; libc does not have them everywhere.
 const SEM_STAT_ANY: i32 = 20;
+const IPC_INFO: i32 = 3;
 
 unsafe extern "C" {
     // libc does not declare it for Linux.
@@ -204,10 +225,7 @@ pub(crate) fn set_owner(set: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
 
 /// Every set of the IPC namespace that this process may ask about, with its id.
 pub(crate) fn list() -> Result<Vec<(i32, SemStat)>> {
-    let mut info = MaybeUninit::<SemInfo>::uninit();
-    let argument = Semun { info: info.as_mut_ptr() };
-    // SAFETY: SEM_INFO writes one `seminfo`, and `info` has its layout.
-    let highest = check(unsafe { libc::semctl(0, 0, libc::SEM_INFO, argument) })?;
+    let (highest, _) = info(libc::SEM_INFO)?;
     let mut found = Vec::new();
     for index in 0..=highest {
         // As in `shm::list`: without read permission if the kernel is not older than 4.17.
@@ -222,6 +240,26 @@ pub(crate) fn list() -> Result<Vec<(i32, SemStat)>> {
         }
     }
     Ok(found)
+}
+
+/// `IPC_INFO`: the limits of this IPC namespace.
+pub(crate) fn limits() -> Result<SemInfo> {
+    info(IPC_INFO).map(|(_, info)| info)
+}
+
+/// `SEM_INFO`: what is in use in this IPC namespace.
+pub(crate) fn usage() -> Result<SemInfo> {
+    info(libc::SEM_INFO).map(|(_, info)| info)
+}
+
+/// The highest slot of the kernel's table that is in use, and one of the two pictures.
+fn info(command: i32) -> Result<(i32, SemInfo)> {
+    let mut info = MaybeUninit::<SemInfo>::uninit();
+    let argument = Semun { info: info.as_mut_ptr() };
+    // SAFETY: the callers pass IPC_INFO or SEM_INFO, which write one `seminfo`, and `info` has its layout.
+    let highest = check(unsafe { libc::semctl(0, 0, command, argument) })?;
+    // SAFETY: the kernel reported success, so it has filled the structure.
+    Ok((highest, unsafe { info.assume_init() }))
 }
 
 /// Whether the kernel undoes what a process did when it ends: a child adds 1 to semaphore `index` with

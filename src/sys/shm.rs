@@ -17,10 +17,11 @@ pub(crate) use libc::{IPC_CREAT, IPC_EXCL, SHM_HUGETLB};
 /// The key that always makes a new segment and finds none.
 pub(crate) const IPC_PRIVATE: i32 = libc::IPC_PRIVATE;
 
-// Of <linux/shm.h>, missing in libc: two bits that IPC_STAT adds to the mode, and the commands
-// behind `ipcs`.
+// Of <linux/shm.h> and <linux/ipc.h>, missing in libc: two bits that IPC_STAT adds to the mode, and the
+// commands behind `ipcs`.
 const SHM_DEST: u32 = 0o1000;
 const SHM_LOCKED: u32 = 0o2000;
+const IPC_INFO: i32 = 3;
 const SHM_STAT: i32 = 13;
 const SHM_INFO: i32 = 14;
 const SHM_STAT_ANY: i32 = 15;
@@ -190,18 +191,63 @@ pub(crate) fn resident() -> HashMap<i32, u64> {
     table.lines().skip(1).filter_map(entry).collect()
 }
 
+/// `shminfo64` of <asm-generic/shmbuf.h>: the limits of this IPC namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShmLimits {
+    /// Bytes of one segment (`shmmax`).
+    pub(crate) segment_bytes: libc::c_ulong,
+    smallest: libc::c_ulong,
+    /// Segments (`shmmni`).
+    pub(crate) segments: libc::c_ulong,
+    per_process: libc::c_ulong,
+    /// Pages of all segments together (`shmall`).
+    pub(crate) pages: libc::c_ulong,
+    unused: [libc::c_ulong; 4],
+}
+
+/// `shm_info` of <linux/shm.h>: what is in use in this IPC namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShmUsage {
+    /// Segments.
+    pub(crate) segments: libc::c_int,
+    /// Pages of all segments together, touched or not.
+    pub(crate) pages: libc::c_ulong,
+    /// Those of them that lie in memory.
+    pub(crate) resident: libc::c_ulong,
+    /// Those of them that lie in swap.
+    pub(crate) swapped: libc::c_ulong,
+    swap: [libc::c_ulong; 2],
+}
+
+/// `IPC_INFO`.
+pub(crate) fn limits() -> Result<ShmLimits> {
+    let mut limits = MaybeUninit::<ShmLimits>::uninit();
+    // SAFETY: IPC_INFO writes a `shminfo64` and nothing more, and `limits` has its layout; the parameter's
+    // type is that of the other commands.
+    check(unsafe { libc::shmctl(0, IPC_INFO, limits.as_mut_ptr().cast()) })?;
+    // SAFETY: the kernel reported success, so it has filled the structure.
+    Ok(unsafe { limits.assume_init() })
+}
+
+/// `SHM_INFO`.
+pub(crate) fn usage() -> Result<ShmUsage> {
+    info().map(|(_, usage)| usage)
+}
+
 /// The highest slot of the kernel's table that is in use.
 fn highest_index() -> Result<i32> {
-    /// `shm_info` of <linux/shm.h>, which the kernel fills and we do not need.
-    #[repr(C)]
-    struct ShmInfo {
-        used_ids: libc::c_int,
-        pages: [libc::c_ulong; 5],
-    }
-    let mut info = MaybeUninit::<ShmInfo>::uninit();
-    // SAFETY: SHM_INFO writes a `shm_info` and nothing more, and `info` has its layout; the
+    info().map(|(highest, _)| highest)
+}
+
+fn info() -> Result<(i32, ShmUsage)> {
+    let mut usage = MaybeUninit::<ShmUsage>::uninit();
+    // SAFETY: SHM_INFO writes a `shm_info` and nothing more, and `usage` has its layout; the
     // parameter's type is that of the other commands.
-    check(unsafe { libc::shmctl(0, SHM_INFO, info.as_mut_ptr().cast()) })
+    let highest = check(unsafe { libc::shmctl(0, SHM_INFO, usage.as_mut_ptr().cast()) })?;
+    // SAFETY: the kernel reported success, so it has filled the structure.
+    Ok((highest, unsafe { usage.assume_init() }))
 }
 
 /// One of the commands that fill a `shmid_ds`; the number returned is the id for the commands

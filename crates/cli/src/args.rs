@@ -174,11 +174,15 @@ pub(crate) struct RecvArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatArgs {
-    /// The channel
-    pub(crate) name: Address,
+    /// The channel; all of them without it, with --prometheus
+    #[arg(required_unless_present = "prometheus")]
+    pub(crate) name: Option<Address>,
     /// For programs
     #[arg(long)]
     pub(crate) json: bool,
+    /// For Prometheus, in its text format 0.0.4, of this channel or of all
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) prometheus: bool,
 }
 
 #[derive(Debug, Args)]

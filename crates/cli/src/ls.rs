@@ -1,6 +1,7 @@
 //! `sysring ls`: every channel of this machine. It only looks.
 
 use indicatif::BinaryBytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sysring::Listed;
 
@@ -9,26 +10,45 @@ use crate::exit::Failure;
 use crate::output;
 use crate::state::{self, State};
 
-/// One channel, as `--json` shows it. The numbers of a channel that cannot be read are absent.
-#[derive(Debug, Serialize)]
-struct Row {
+/// One channel, as `sysring ls --json` shows it. What cannot be read is null.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct Row {
+    /// What to call it on the command line: its name, else `key:0x...`, else `id:N`.
     address: String,
+    /// Its name; null if it has none or it cannot be read.
     name: Option<String>,
+    /// Key of its segment, as `0x` and eight hexadecimal digits; 0x00000000 if it cannot be found by key.
+    #[schemars(extend("pattern" = "^0x[0-9a-f]{8}$"))]
     key: String,
+    /// Id of its segment.
     id: i32,
+    /// What can be said of it in one word.
     state: State,
+    /// For one sender or many: spsc or mpsc.
+    #[schemars(extend("enum" = ["spsc", "mpsc", null]))]
     kind: Option<&'static str>,
+    /// Senders that are attached.
     senders: Option<usize>,
+    /// How many senders may be attached at a time.
     seats: Option<u32>,
+    /// The receiver's process, in the reader's pid namespace; null if there is none or it is in another.
     receiver_pid: Option<i32>,
+    /// Messages that wait in all lanes.
     messages: Option<u64>,
+    /// Bytes of its segment.
     size: Option<u64>,
+    /// Why it could not be read, for people; null if it could.
     problem: Option<String>,
 }
 
+/// Every channel of the IPC namespace that the reader is in.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(title = "sysring ls --json")]
+pub(crate) struct Rows(Vec<Row>);
+
 pub(crate) fn run(args: &LsArgs) -> Result<(), Failure> {
-    let rows: Vec<Row> = sysring::list()?.iter().map(row).collect();
-    if args.json { output::print_json(&rows) } else { output::print(&text(&rows)) }
+    let rows = Rows(sysring::list()?.iter().map(row).collect());
+    if args.json { output::print_json(&rows) } else { output::print(&text(&rows.0)) }
 }
 
 fn row(listed: &Listed) -> Row {

@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod recv;
 mod rm;
+mod schema;
 mod send;
 mod signals;
 mod stat;

@@ -1,21 +1,31 @@
 //! What `stat` and `ls` call the state of a channel, and its address.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sysring::{Kind, OpenError, OpenErrorKind, Order, SeatStats, Stats};
 
 /// The one word for a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum State {
+    /// A sender or a receiver has a seat.
     InUse,
+    /// Nobody has a seat.
     Idle,
+    /// Somebody is making it, or died making it.
     HalfMade,
+    /// It was removed, and goes with the last process that is attached.
     Removed,
+    /// Its header or one of its lanes is damaged.
     Damaged,
+    /// It cannot be read: another user's, or of another version.
     Unreadable,
 }
 
 impl State {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::InUse, Self::Idle, Self::HalfMade, Self::Removed, Self::Damaged, Self::Unreadable];
+
     pub(crate) fn of(stats: &Stats) -> Self {
         if stats.removed {
             Self::Removed

@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod doctor;
 mod exits;
 mod gc;
 mod hostile;
 mod observe;
+mod prometheus;
+mod schema;
 mod signals;
 mod support;
 mod transfer;

@@ -1,0 +1,62 @@
+//! The JSON schemas of what `--json` shows, made from the types behind it.
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde_json::Value;
+
+use crate::{doctor, ls, stat};
+
+/// Grows when a field goes away or changes its meaning, and then only with the major version of the command.
+const VERSION: u32 = 1;
+
+/// Each schema's file name and text.
+#[allow(dead_code, reason = "for the hidden command `generate`")]
+pub(crate) fn schemas() -> Vec<(&'static str, String)> {
+    vec![
+        ("doctor.schema.json", schema::<doctor::Report>("doctor")),
+        ("ls.schema.json", schema::<ls::Rows>("ls")),
+        ("stat.schema.json", schema::<stat::Report>("stat")),
+    ]
+}
+
+/// Of what is written, so that a field that may be null is still required to be there.
+fn schema<T: JsonSchema>(command: &str) -> String {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let generator = settings.with_transform(RecursiveTransform(one_line)).into_generator();
+    let mut schema = generator.into_root_schema_for::<T>();
+    schema.insert("$id".into(), format!("urn:sysring:schema:{command}:{VERSION}").into());
+    format!("{:#}\n", schema.as_value())
+}
+
+/// A comment in the source is wrapped where its lines are full, which means nothing here.
+fn one_line(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::{env, fs};
+
+    use super::*;
+
+    #[test]
+    fn the_files_are_what_the_types_give() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("share/schema");
+        for (name, schema) in schemas() {
+            let file = directory.join(name);
+            if env::var_os("SYSRING_RENEW_SCHEMAS").is_some() {
+                fs::write(&file, &schema).unwrap();
+            }
+            let found = fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                found == schema,
+                "{name} is not what the types give; after a look at what changed, renew it:\n\
+                 SYSRING_RENEW_SCHEMAS=1 cargo test -p sysring-cli schema::"
+            );
+        }
+    }
+}
