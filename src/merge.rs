@@ -282,6 +282,11 @@ impl<L: LaneView> Merge<L> {
         Some((lane, (self.rule == Rule::Total).then_some(bound), &mut self.turn.1))
     }
 
+    /// Steps behind a message of `lane` that was found before [`Merge::rewind`]; it stays unreleased.
+    pub(crate) fn pass_again(&mut self, lane: u32, payload: u64, length: u64) {
+        self.lanes[lane as usize].pass_again(payload, length);
+    }
+
     /// Notes that everything passed in `lane` is about to be handed out.
     #[inline]
     pub(crate) fn give(&mut self, lane: u32) {

@@ -20,6 +20,7 @@ mod process;
 mod runner;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -627,6 +628,62 @@ fn hold(receiver: &mut Trusted<Receiver>, checker: &mut Checker, random: &mut Ra
             checker.accept(&before);
         }
     }
+}
+
+/// Of each batch only so many messages are released; the others come again, marked, and no other one is.
+#[test]
+fn batches_released_in_part() {
+    test("batches_released_in_part", |random| {
+        let plan = mixed(times(1_500));
+        let mut again = 0;
+        let kinds = [spsc(), mpsc().senders(3), mpsc().senders(3).order(Order::PerSender)];
+        for (turn, (builder, senders)) in kinds.into_iter().zip([1, 3, 3]).enumerate() {
+            let scene = Scene::new(&options(builder, turn));
+            let mut checker = Checker::new(senders, plan);
+            crew(|crew| {
+                for who in 0..senders {
+                    let scene = &scene;
+                    crew.spawn(move || {
+                        let sender = scene.sender().into_inner();
+                        scene.part(|| send_all(sender, who, plan, SendForm::Mixed));
+                    });
+                }
+                scene.part(|| {
+                    let mut receiver = scene.receiver();
+                    let receiver: &mut Receiver = &mut receiver;
+                    // Of each lane, what was handed out and not released.
+                    let mut owed: [VecDeque<Vec<u8>>; 3] = Default::default();
+                    while !checker.is_complete() {
+                        let batch = receiver.recv_batch(1 + random.below(30) as usize).expect("a batch");
+                        let count = random.below(batch.len() as u64 + 2) as usize;
+                        let mut kept: [VecDeque<Vec<u8>>; 3] = Default::default();
+                        for (index, message) in batch.iter().enumerate() {
+                            let (lane, bytes) = (message.lane() as usize, message.to_vec());
+                            let before = owed[lane].pop_front();
+                            assert_eq!(message.redelivered(), before.is_some());
+                            again += usize::from(before.is_some());
+                            assert!(before.is_none_or(|before| before == bytes));
+                            if index < count {
+                                checker.accept(&bytes);
+                            } else {
+                                kept[lane].push_back(bytes);
+                            }
+                        }
+                        batch.release_first(count);
+                        for (owed, kept) in owed.iter_mut().zip(&mut kept) {
+                            kept.append(owed);
+                            *owed = std::mem::take(kept);
+                        }
+                    }
+                    assert!(receiver.is_empty() && owed.iter().all(VecDeque::is_empty));
+                });
+            });
+            checker.finish();
+            scene.finish();
+        }
+        assert!(again > 0);
+        format!("{again} messages came again")
+    });
 }
 
 /// Statistics from outside and inside, lists, and dry runs of the collector, while messages flow and handles come and

@@ -1317,6 +1317,25 @@ impl Receiver {
         self.batch = batch;
     }
 
+    /// Of the batch only the first `count`; the others will be found again.
+    fn release_first(&mut self, count: usize) {
+        if count >= self.batch.len() {
+            return self.release_batch();
+        }
+        self.lent = false;
+        let batch = core::mem::take(&mut self.batch);
+        self.merge().rewind();
+        for &Lent { lane, payload, length, .. } in &batch[..count] {
+            if self.merge().lane(lane).is_lost() {
+                self.lose(lane);
+                break;
+            }
+            self.merge().pass_again(lane, payload, length);
+            self.release(lane);
+        }
+        self.batch = batch;
+    }
+
     pub(super) fn next_in_place(&mut self, until: Until) -> Result<Message<'_>, Halt> {
         assert!(self.trusts_peers, "{NO_PROMISE}");
         if let Some(found) = self.take_at_once() {
@@ -1631,6 +1650,31 @@ impl RecvBatch<'_> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = BatchMessage<'_>> {
         let receiver: &Receiver = self.receiver;
         receiver.batch.iter().map(move |lent| BatchMessage { receiver, lent })
+    }
+
+    /// Releases the first `count` messages of the batch; all, if it has no more. The others stay in the channel, in
+    /// their order, and come again with [`BatchMessage::redelivered`] set: to this receiver, or to the next one. For
+    /// whoever works a batch off and cannot finish it. Does not block.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut tx, mut rx) = sysring::spsc().pair()?;
+    /// for text in ["a", "b", "c"] {
+    ///     tx.send(text)?;
+    /// }
+    /// let batch = rx.recv_batch(10)?;
+    /// batch.release_first(1); // "b" could not be written
+    /// let again = rx.recv_batch(10)?;
+    /// assert_eq!(again.len(), 2);
+    /// assert!(again.iter().all(|message| message.redelivered()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn release_first(self, count: usize) {
+        if self.identity == process::identity() {
+            self.receiver.release_first(count);
+        }
+        core::mem::forget(self);
     }
 }
 

@@ -286,6 +286,15 @@ impl<L: LaneView> Consumer<L> {
         self.ahead += 1;
     }
 
+    /// Steps behind a record that was passed before [`Consumer::rewind`]: where its payload is and how long it is are
+    /// what was found then, not what the lane says now.
+    pub(crate) fn pass_again(&mut self, payload: u64, length: u64) {
+        let start = payload - record::payload_offset(self.stamped);
+        debug_assert!(start >= self.next);
+        self.next = start + record::size(length, self.stamped);
+        self.ahead += 1;
+    }
+
     /// Notes that everything passed is about to be handed out, so that a successor can tell.
     #[inline(always)]
     pub(crate) fn give(&mut self) {

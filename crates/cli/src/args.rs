@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use nix::unistd::{Group, User};
 use sysring::{Address, Builder};
 
@@ -12,6 +12,8 @@ use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
 use crate::framing::{Input, Output};
 use crate::generate::{CompletionsArgs, GenerateArgs};
+use crate::manual;
+use crate::output::HELP;
 use crate::tap::TapArgs;
 use crate::top::TopArgs;
 
@@ -23,10 +25,18 @@ Exit status: 0 done, 1 failure, 2 usage, 3 no such channel, 4 timed out, 5 seat 
 
 /// Message channels between processes of one machine, over System V shared memory
 #[derive(Debug, Parser)]
-#[command(name = "sysring", version, after_help = NAMES, arg_required_else_help = false)]
+#[command(name = "sysring", version, after_help = NAMES, arg_required_else_help = false, styles = HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The command line, with the examples at the end of each command's help.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        let examples = manual::help(command.get_name());
+        if examples.is_empty() { command } else { command.after_help(examples) }
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +45,7 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Send stdin or a file, one message a line
     Send(SendArgs),
-    /// Receive messages and write them to stdout
+    /// Receive messages and write them to stdout or a file
     Recv(RecvArgs),
     /// Show a channel: geometry, seats, depth, counters, who waits for whom
     Stat(StatArgs),
@@ -162,6 +172,12 @@ pub(crate) struct RecvArgs {
     /// End when K senders have come and gone
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) eof: Option<u64>,
+    /// Write to a file instead of stdout; what it holds is replaced once the channel is open
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_file: Option<PathBuf>,
+    /// Write behind what the file holds
+    #[arg(long, requires = "to_file")]
+    pub(crate) append: bool,
     /// Remove the channel at the end; not after an error, a time-out, a signal or a closed stdout
     #[arg(long)]
     pub(crate) rm: bool,
@@ -299,11 +315,10 @@ fn number(digits: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]

@@ -5,12 +5,15 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::thread;
 
+use anstream::AutoStream;
 use clap::error::ErrorKind;
 use nix::errno::Errno;
 use sysring::{Address, Fault, OpenError, OpenErrorKind, RecvError, SendError};
 
-use crate::signals;
+use crate::output::ERROR;
+use crate::{signals, transfer};
 
 pub(crate) const FAILURE: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
@@ -25,21 +28,28 @@ pub(crate) const DAMAGED: u8 = 7;
 pub(crate) struct Failure {
     status: u8,
     message: Option<String>,
+    /// A signal asked for it. Its thread ends the process as well, if this takes too long.
+    by_signal: bool,
 }
 
 impl Failure {
     pub(crate) fn new(status: u8, message: impl Into<String>) -> Self {
-        Self { status, message: Some(message.into()) }
+        Self { status, message: Some(message.into()), by_signal: false }
     }
 
     /// Ends with this status and says nothing.
     pub(crate) fn quiet(status: u8) -> Self {
-        Self { status, message: None }
+        Self { status, message: None, by_signal: false }
     }
 
     /// A signal asked for the end.
     pub(crate) fn interrupted() -> Self {
-        Self::quiet(signals::exit_status())
+        Self::cut("")
+    }
+
+    /// A signal asked for the end, and there is more to say of what it met.
+    pub(crate) fn cut(detail: &str) -> Self {
+        Self { status: signals::exit_status(), message: transfer::interrupted(detail), by_signal: true }
     }
 
     /// Writing to stdout failed. Nobody reads it any more: that is the end, not a failure.
@@ -53,11 +63,28 @@ impl Failure {
 
     /// Says on stderr what is to be said and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
-        if let Some(message) = self.message {
-            // If stderr is closed as well, there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "sysring: {}", one_line(&message));
+        if self.by_signal && !signals::has_last_word() {
+            // The other thread is saying it, and then ends the process.
+            loop {
+                thread::park();
+            }
         }
+        self.say();
         ExitCode::from(self.status)
+    }
+
+    /// Says on stderr what is to be said.
+    pub(crate) fn say(&self) {
+        if let Some(message) = &self.message {
+            let mut stderr = AutoStream::auto(io::stderr()).lock();
+            // One write, so that no other process of a pipeline writes into the line. If stderr is closed as well,
+            // there is nobody left to tell.
+            let _ = stderr.write_all(format!("{ERROR}sysring:{ERROR:#} {}\n", one_line(message)).as_bytes());
+        }
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status
     }
 }
 
@@ -134,8 +161,10 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     } else if error.use_stderr() {
         Failure::new(USAGE, usage_text(&error.to_string())).report()
     } else {
-        let _ = error.print();
-        ExitCode::SUCCESS
+        match error.print().and_then(|()| io::stdout().flush()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => Failure::stdout(&error).report(),
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Rows(Vec<Row>);
 
 pub(crate) fn run(args: &LsArgs) -> Result<(), Failure> {
     let rows = Rows(sysring::list()?.iter().map(row).collect());
-    if args.json { output::print_json(&rows) } else { output::print(&text(&rows.0)) }
+    if args.json { output::print_json(&rows) } else { output::print_styled(&text(&rows.0)) }
 }
 
 fn row(listed: &Listed) -> Row {
@@ -88,7 +88,11 @@ fn row(listed: &Listed) -> Row {
 fn text(rows: &[Row]) -> String {
     let head = ["NAME", "KEY", "ID", "KIND", "STATE", "SENDERS", "RECEIVER", "MESSAGES", "SIZE"];
     let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
-    output::table(head, &cells)
+    let state = |word: &str| rows.iter().map(|row| row.state).find(|state| state.text() == word);
+    output::styled_table(head, &cells, |column, cell| match state(cell) {
+        Some(state) if head[column] == "STATE" => state.style(),
+        _ => output::PLAIN,
+    })
 }
 
 fn cells(row: &Row) -> [String; 9] {

@@ -11,6 +11,7 @@ mod bench;
 mod create;
 mod demo;
 mod doctor;
+
 mod exit;
 mod framing;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod fuzzing;
 mod gc;
 mod generate;
 mod ls;
+mod manual;
 mod output;
 mod progress;
 mod recv;
@@ -25,19 +27,24 @@ mod rm;
 mod schema;
 mod send;
 mod signals;
+mod sink;
+mod source;
 mod stat;
 mod state;
 mod tap;
 mod top;
+mod transfer;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches as _;
 
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut definition = args::definition();
+    let parsed = definition.try_get_matches_from_mut(std::env::args_os());
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };

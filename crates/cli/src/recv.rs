@@ -1,29 +1,47 @@
-//! `sysring recv`: a channel to stdout.
+//! `sysring recv`: a channel to stdout or a file.
 
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::mem;
-use std::os::fd::AsFd as _;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
-use sysring::{Builder, EndOfStream, Receiver, RecvBatch, RecvError, RecvTimeoutError};
+use sysring::{Builder, Channel, EndOfStream, Receiver, RecvBatch, RecvError, RecvTimeoutError};
 
 use crate::args::RecvArgs;
-use crate::exit::{FAILURE, Failure, TIMED_OUT};
-use crate::framing::Output;
+use crate::exit::{FAILURE, Failure, TIMED_OUT, errno};
 use crate::progress::Progress;
-use crate::signals;
+use crate::sink::{BLOCK, Cut, Sink, Why};
+use crate::{signals, transfer};
 
-/// A batch is released at its end only, so it takes no more than about this many bytes: the
-/// sender goes on in the rest of its lane meanwhile.
-const BATCH_BYTES: usize = 128 << 10;
+/// A batch is released at its end only, so it takes no more than about [`BLOCK`] bytes: the sender goes on in the rest
+/// of its lane meanwhile.
 const BATCH_MESSAGES: usize = 4096;
-/// Bytes that framing adds to a message at most.
-const FRAME: usize = 4;
 
 pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     signals::watch()?;
-    let mut stdout = Stdout::new(args.framing)?;
+    transfer::receiving(&args.name);
+    let mut sink = match args.to_file.as_deref() {
+        Some(path) if path != Path::new("-") => Sink::file(path, args.append, args.framing)?,
+        _ => Sink::stdout(args.framing)?,
+    };
 
+    let (channel, mut receiver) = match seat(args) {
+        Ok(seated) => seated,
+        Err(failure) => {
+            sink.discard();
+            return Err(failure);
+        }
+    };
+    if !args.append {
+        sink.empty()?;
+    }
+
+    receive(args, &mut receiver, &mut sink)?;
+    if args.rm {
+        channel.remove()?;
+    }
+    Ok(())
+}
+
+fn seat(args: &RecvArgs) -> Result<(Channel, Receiver), Failure> {
     let builder = args.access.apply(Builder::default());
     let name = args.name.clone();
     let channel = if args.create { builder.open_or_create(name) } else { builder.open(name) }?;
@@ -34,44 +52,60 @@ pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
         None if args.follow => EndOfStream::Never,
         None => EndOfStream::AllGone,
     });
-
-    receive(args, &mut receiver, &mut stdout)?;
-    if args.rm {
-        channel.remove()?;
-    }
-    Ok(())
+    Ok((channel, receiver))
 }
 
 /// Until the end of the stream, or the count.
-fn receive(args: &RecvArgs, receiver: &mut Receiver, stdout: &mut Stdout) -> Result<(), Failure> {
-    let mut progress = Progress::new(None, !io::stdout().is_terminal());
-    let mut left = args.count.unwrap_or(u64::MAX);
+fn receive(args: &RecvArgs, receiver: &mut Receiver, sink: &mut Sink) -> Result<(), Failure> {
+    // What runs over the terminal as text needs no bar between it.
+    let mut progress = Progress::new(None, !(sink.is_stdout() && io::stdout().is_terminal()));
+    let limit = args.count.unwrap_or(u64::MAX);
     let mut wanted = 1;
-    let mut written = 0;
-    while left > 0 {
-        let max = usize::try_from(left).map_or(wanted, |left| wanted.min(left));
+    let (mut received, mut written) = (0, 0);
+    while received < limit {
+        let max = usize::try_from(limit - received).map_or(wanted, |left| wanted.min(left));
         let Some(batch) = next_batch(args, receiver, max)? else {
             break;
         };
         let messages = batch.len();
-        let bytes = match stdout.write_batch(&batch) {
-            Ok(bytes) => bytes,
-            Err(failure) => {
-                // What was not written stays in the channel, for the next receiver.
-                mem::forget(batch);
-                return Err(failure);
-            }
-        };
-        drop(batch);
-        left -= messages as u64;
-        wanted = BATCH_BYTES.div_ceil(bytes / messages.max(1) + 1).min(BATCH_MESSAGES);
+        transfer::writing(true);
+        let outcome = sink.write_batch(&batch);
+        let whole = outcome.as_ref().map_or_else(|cut| cut.whole, |_| messages);
+        received += whole as u64;
+        // What was not written stays in the channel, for the next receiver.
+        batch.release_first(whole);
+        transfer::moved(received);
+        transfer::writing(false);
+        let bytes = outcome.map_err(|cut| not_written(args, sink, cut))?;
+        wanted = BLOCK.div_ceil(bytes / messages.max(1) + 1).min(BATCH_MESSAGES);
         written += bytes as u64;
-        progress.set(written);
+        progress.set(received, written);
         if signals::noted() {
             return Err(Failure::interrupted());
         }
     }
+    progress.finish();
     Ok(())
+}
+
+fn not_written(args: &RecvArgs, sink: &Sink, cut: Cut) -> Failure {
+    let why = match cut.why {
+        Why::Interrupted(None) => return Failure::interrupted(),
+        Why::Interrupted(Some((part, frame))) => {
+            return Failure::cut(&format!(
+                "{} ends with {part} of the next message's {frame} bytes, which stays in the channel",
+                sink.name()
+            ));
+        }
+        // Nobody reads it any more: that is the end, not a failure.
+        Why::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => return Failure::quiet(0),
+        Why::Write(error) => format!("writing to {}: {}", sink.name(), errno(&error)),
+        Why::Frame(error) => error.to_string(),
+        Why::NoMemory(bytes) => format!("no memory for a message of {bytes} bytes (ENOMEM)"),
+    };
+    let tally = transfer::tally().unwrap_or_default();
+    let line = format!("recv from {}: {why}; {tally}, the others stay in the channel", args.name);
+    Failure::new(FAILURE, line)
 }
 
 /// Waits for messages; none at the end of the stream.
@@ -101,46 +135,5 @@ fn next_batch<'a>(
         Ok(batch) => Ok(Some(batch)),
         Err(RecvError::Disconnected) => Ok(None),
         Err(error) => Err(Failure::recv(&args.name, &error)),
-    }
-}
-
-/// Standard output without the line buffer that `std` puts before it.
-struct Stdout {
-    file: File,
-    framing: Output,
-    buffer: Vec<u8>,
-}
-
-impl Stdout {
-    fn new(framing: Output) -> Result<Self, Failure> {
-        let stdout = io::stdout().as_fd().try_clone_to_owned();
-        let file = File::from(stdout.map_err(|error| Failure::stdout(&error))?);
-        Ok(Self { file, framing, buffer: Vec::new() })
-    }
-
-    /// Writes every message of the batch and says how many bytes that were.
-    fn write_batch(&mut self, batch: &RecvBatch<'_>) -> Result<usize, Failure> {
-        let mut bytes = 0;
-        for message in batch.iter() {
-            self.buffer.try_reserve(message.len().saturating_add(FRAME)).map_err(|_| {
-                let bytes = message.len();
-                Failure::new(FAILURE, format!("no memory for a message of {bytes} bytes (ENOMEM)"))
-            })?;
-            self.framing
-                .append(message.len(), &mut self.buffer, |out| message.append_to(out))
-                .map_err(|error| Failure::new(FAILURE, error.to_string()))?;
-            if self.buffer.len() >= BATCH_BYTES {
-                bytes += self.flush()?;
-            }
-        }
-        bytes += self.flush()?;
-        Ok(bytes)
-    }
-
-    fn flush(&mut self) -> Result<usize, Failure> {
-        self.file.write_all(&self.buffer).map_err(|error| Failure::stdout(&error))?;
-        let written = self.buffer.len();
-        self.buffer.clear();
-        Ok(written)
     }
 }

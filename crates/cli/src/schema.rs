@@ -11,7 +11,6 @@ use crate::{doctor, ls, stat};
 const VERSION: u32 = 1;
 
 /// Each schema's file name and text.
-#[allow(dead_code, reason = "for the hidden command `generate`")]
 pub(crate) fn schemas() -> Vec<(&'static str, String)> {
     vec![
         ("doctor.schema.json", schema::<doctor::Report>("doctor")),
@@ -33,30 +32,5 @@ fn schema<T: JsonSchema>(command: &str) -> String {
 fn one_line(schema: &mut Schema) {
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = text.replace('\n', " ");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::{env, fs};
-
-    use super::*;
-
-    #[test]
-    fn the_files_are_what_the_types_give() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("share/schema");
-        for (name, schema) in schemas() {
-            let file = directory.join(name);
-            if env::var_os("SYSRING_RENEW_SCHEMAS").is_some() {
-                fs::write(&file, &schema).unwrap();
-            }
-            let found = fs::read_to_string(&file).unwrap_or_default();
-            assert!(
-                found == schema,
-                "{name} is not what the types give; after a look at what changed, renew it:\n\
-                 SYSRING_RENEW_SCHEMAS=1 cargo test -p sysring-cli schema::"
-            );
-        }
     }
 }

@@ -1,8 +1,11 @@
 //! What `stat` and `ls` call the state of a channel, and its address.
 
+use anstyle::Style;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sysring::{Kind, OpenError, OpenErrorKind, Order, SeatStats, Stats};
+
+use crate::output;
 
 /// The one word for a channel.
 #[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
@@ -56,6 +59,15 @@ impl State {
             Self::Removed => "removed",
             Self::Damaged => "damaged",
             Self::Unreadable => "unreadable",
+        }
+    }
+
+    pub(crate) fn style(self) -> Style {
+        match self {
+            Self::InUse => output::GOOD,
+            Self::Idle => output::PLAIN,
+            Self::HalfMade | Self::Removed => output::WARNING,
+            Self::Damaged | Self::Unreadable => output::BAD,
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &StatArgs) -> Result<(), Failure> {
             } else if args.json {
                 output::print_json(&report::report(&stats))
             } else {
-                output::print(&text::text(&stats))
+                output::print_styled(&text::text(&stats))
             }
         }
     }

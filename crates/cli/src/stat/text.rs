@@ -13,14 +13,25 @@ use crate::state::{self, State};
 pub(super) fn text(stats: &Stats) -> String {
     let mut out = String::new();
     for (label, value) in summary(stats) {
+        let style = match label {
+            "state" => State::of(stats).style(),
+            "damage" => output::BAD,
+            _ => output::PLAIN,
+        };
+        let label = output::styled(output::HEAD, label) + &" ".repeat(10_usize.saturating_sub(label.len()));
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{label:<10} {value}");
+        let _ = writeln!(out, "{label} {}", output::styled(style, &output::visible(&value)));
     }
     if !stats.lanes.is_empty() {
         let head = ["LANE", "PID", "STATE", "SENT", "BYTES", "RECEIVED", "WAITING", "USED"];
         let rows: Vec<[String; 8]> = stats.lanes.iter().map(cells).collect();
         out.push('\n');
-        out.push_str(&output::table(head, &rows));
+        out.push_str(&output::styled_table(head, &rows, |column, cell| match cell {
+            "active" | "asleep" if head[column] == "STATE" => output::GOOD,
+            "full" if head[column] == "STATE" => output::WARNING,
+            "damaged" if head[column] == "STATE" => output::BAD,
+            _ => output::PLAIN,
+        }));
     }
     let waits = waits(stats);
     if !waits.is_empty() {

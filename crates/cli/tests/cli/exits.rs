@@ -1,11 +1,14 @@
 //! Every exit status and its line.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 use sysring::segment::{Key, Segment};
 
-use crate::support::{Name, Running, alone, assert_empty, run, run_preloaded, run_with, until};
+use crate::support::{
+    Ended, Name, Running, alone, assert_empty, program, run, run_preloaded, run_with, until,
+};
 
 #[test]
 fn usage_is_2() {
@@ -39,7 +42,7 @@ fn impossible_options_are_2() {
 #[test]
 fn help_and_version_are_0() {
     let help = run(&["--help"]).ok();
-    for command in ["create", "send", "recv", "stat", "ls", "rm", "gc", "demo"] {
+    for command in ["create", "send", "recv", "stat", "ls", "rm", "gc", "completions", "demo"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     assert!(!help.contains("demo-sender"));
@@ -230,5 +233,165 @@ fn a_kernel_that_undoes_nothing_is_1_and_nothing_is_made() {
     }
     if alone {
         assert_empty();
+    }
+}
+
+/// Every command that writes to stdout, with what it is told.
+fn writers(name: &Name) -> Vec<Vec<&str>> {
+    vec![
+        vec!["ls"],
+        vec!["ls", "--json"],
+        vec!["stat", name.str()],
+        vec!["stat", "--json", name.str()],
+        vec!["gc", "--dry-run"],
+        vec!["completions", "bash"],
+        vec!["recv", name.str()],
+        vec!["recv", name.str(), "--to-file", "-"],
+        vec!["--help"],
+        vec!["send", "--help"],
+        vec!["--version"],
+    ]
+}
+
+/// With its stdout on this device.
+fn onto(device: &str, args: &[&str]) -> Ended {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec \"$0\" \"$@\" > {device}")]).arg(program()).args(args);
+    Running::of_with_input(command, "").wait()
+}
+
+#[test]
+fn a_full_stdout_is_1_for_every_command() {
+    let name = Name::create(&[]);
+    run_with(&["send", name.str()], "kept\n").quiet(0);
+    for args in writers(&name) {
+        onto("/dev/full", &args).failed(1, &["stdout", "ENOSPC (No space left on device)"]);
+    }
+    assert_eq!(run(&["recv", name.str(), "--count", "1"]).ok(), "kept\n");
+}
+
+#[test]
+fn a_closed_stdout_is_0_for_every_command() {
+    let name = Name::create(&[]);
+    run_with(&["send", name.str()], "kept\n").quiet(0);
+    for args in writers(&name) {
+        Running::start_unread(&args).wait().quiet(0);
+    }
+    assert_eq!(run(&["recv", name.str(), "--count", "1"]).ok(), "kept\n");
+}
+
+/// Each line names what, which channel, why, and what to do.
+#[test]
+fn lines_say_what_to_do() {
+    let none = Name::new();
+    let some = Name::create(&["--capacity", "4KiB"]);
+    let too_long = "x".repeat(3_000);
+    let cases: &[(&[&str], &str, i32, &[&str])] = &[
+        (&["create", some.str()], "", 1, &[some.str(), "EEXIST"]),
+        (&["create", none.str(), "--capacity", "1024GiB", "--senders", "240"], "", 1, &["shmget", "ENOMEM"]),
+        (&["create", none.str(), "--senders", "0"], "", 2, &["240"]),
+        (&["create", ""], "", 2, &["name"]),
+        (&["send", none.str()], "x", 3, &[none.str(), "ENOENT", "create"]),
+        (&["recv", none.str()], "", 3, &[none.str(), "ENOENT", "create"]),
+        (&["stat", none.str()], "", 3, &[none.str(), "ENOENT"]),
+        (&["rm", none.str()], "", 3, &[none.str(), "ENOENT"]),
+        (&["send", some.str(), "--timeout", "10"], "x", 2, &["--timeout", "ms, s, m, h or d"]),
+        (&["send", some.str(), "/nowhere"], "", 1, &["/nowhere", "ENOENT", "nothing was sent"]),
+        (&["send", some.str()], &too_long, 1, &[some.str(), "line 1", "2032 bytes", "--max-message"]),
+        (&["send", some.str(), "--framing", "chunk=4KiB"], "x", 1, &[some.str(), "4096", "smaller chunk"]),
+        (&["send", some.str(), "--framing", "length"], "abc", 1, &[some.str(), "at byte 0", "truncated"]),
+        (
+            &["send", some.str(), "--framing", "length"],
+            "abcd",
+            1,
+            &[some.str(), "at byte 0", "length framing?"],
+        ),
+        (&["recv", some.str(), "--timeout", "10ms"], "", 4, &[some.str(), "ETIMEDOUT", "sysring stat"]),
+        (&["recv", some.str(), "--to-file", "/nowhere/x"], "", 1, &["/nowhere/x", "ENOENT"]),
+        (&["completions", "nosuch"], "", 2, &["nosuch", "bash, "]),
+        (&["gc", "--older", "1d"], "", 2, &["--idle"]),
+    ];
+    for (args, input, status, words) in cases {
+        run_with(args, *input).failed(*status, words);
+    }
+    // Nothing was made on the way, and nothing sent.
+    run(&["stat", none.str()]).failed(3, &[none.str()]);
+    assert_eq!(some.stat()["messages"], 0);
+}
+
+/// A seat that is taken is named with its holder, and the holder goes on.
+#[test]
+fn who_finds_a_seat_taken_disturbs_nobody() {
+    let name = Name::create(&["--spsc"]);
+    let mut sender = Running::start(&["send", name.str()]);
+    let receiver = Running::start(&["recv", name.str()]);
+    until("both are there", || {
+        let stat = name.stat();
+        stat["receiver"]["taken"] == true && stat["senders"][0]["taken"] == true
+    });
+    for (command, holder) in [("send", sender.pid()), ("recv", receiver.pid())] {
+        run(&[command, name.str()]).failed(5, &[name.str(), &holder.to_string(), "falls free when"]);
+    }
+    sender.type_in("through\n");
+    sender.finish().quiet(0);
+    assert_eq!(receiver.wait().ok(), "through\n");
+}
+
+/// Removed under a transfer: both ends are told what to do, and the receiver has what it has.
+#[test]
+fn removal_in_the_middle_of_a_transfer_is_6() {
+    let name = Name::create(&["--capacity", "4KiB"]);
+    let mut sender = Running::start(&["send", name.str()]);
+    let receiver = Running::start(&["recv", name.str()]);
+    sender.type_in("one\n");
+    until("it is received", || {
+        let stat = name.stat();
+        stat["senders"][0]["received"] == 1 && stat["receiver"]["asleep"] == true
+    });
+    run(&["rm", name.str()]).ok();
+    let ended = receiver.wait();
+    assert_eq!(ended.stdout, b"one\n");
+    ended.failed(6, &[name.str(), "removed", "EIDRM", "'--create'"]);
+    sender.type_in("two\n");
+    sender.wait().failed(6, &[name.str(), "removed", "EIDRM", "'--create'"]);
+}
+
+/// A damaged lane met on the way: what lies before it is received, and the line says what to do.
+#[test]
+fn a_damaged_lane_is_7_behind_what_is_whole() {
+    let name = Name::create(&["--spsc", "--capacity", "4KiB"]);
+    run_with(&["send", name.str()], "whole\nbroken\n").quiet(0);
+    let stat = name.stat();
+    let mapping = Segment::from_id(stat["id"].as_i64().unwrap() as i32).attach().unwrap();
+    // By the byte map in ARCHITECTURE.md, and behind the first record, which has a header and five bytes.
+    mapping.write(8192 + 16, &u64::MAX.to_le_bytes()).unwrap();
+    let ended = run(&["recv", name.str()]);
+    assert_eq!(ended.stdout, b"whole\n");
+    ended.failed(7, &[name.str(), "lane 0", "sysring rm"]);
+    assert_eq!(name.stat()["state"], "damaged");
+}
+
+/// What cannot be told on stderr changes no status.
+#[test]
+fn a_closed_stderr_keeps_the_status() {
+    let name = Name::new();
+    for device in ["/dev/full", "&-"] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" stat \"$1\" 2> {device}").replace("> &", ">&")]);
+        command.arg(program()).arg(name.str());
+        Running::of_with_input(command, "").wait().quiet(3);
+    }
+}
+
+#[test]
+fn a_foreign_segment_is_7_also_for_who_would_make_a_channel() {
+    let raw = 0x5eee_0000 | (std::process::id() & 0xffff) as i32;
+    let segment = Segment::create(Key::from_raw(raw), 8192, 0o600).unwrap();
+    let name = format!("key:0x{raw:08x}");
+    let outcomes =
+        [&["create", &name][..], &["send", &name, "--create"], &["recv", &name, "--create"]].map(run);
+    segment.remove().unwrap();
+    for outcome in outcomes {
+        outcome.failed(7, &[&name]);
     }
 }

@@ -2,15 +2,20 @@
 
 #![forbid(unsafe_code)]
 
+mod colours;
+mod compose;
 mod demo;
 mod doctor;
 mod exits;
 mod gc;
+mod generated;
 mod hostile;
 mod observe;
 mod prometheus;
 mod schema;
 mod signals;
 mod support;
+mod terminal;
+mod to_file;
 mod transfer;
 mod users;

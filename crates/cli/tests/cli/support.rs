@@ -110,7 +110,8 @@ impl Running {
         Self::of(command(args))
     }
 
-    fn of(mut command: Command) -> Self {
+    /// Another command, with what it has for streams.
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut child = loop {
             match command.spawn() {
                 // A copy of the binary, which a child of another test still has open for the moment before its exec.
