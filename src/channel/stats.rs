@@ -10,7 +10,7 @@ use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::is_channel_size;
 use crate::segment::region::Region;
-use crate::segment::seat::{Side, doubtful_pid};
+use crate::segment::seat::{Side, doubtful_pid, has_claim};
 use crate::segment::set::Set;
 use crate::segment::view::{Unready, View, probe};
 use crate::sync::Ordering;
@@ -101,7 +101,7 @@ pub struct Stats {
 /// let (_tx, mut rx) = sysring::spsc().pair()?;
 /// rx.attach()?;
 /// let seat = rx.stats()?.receiver;
-/// assert!(seat.taken && !seat.asleep);
+/// assert!(seat.taken && !seat.asleep && !seat.died);
 /// assert_eq!(seat.pid, Some(std::process::id() as i32));
 /// # Ok(())
 /// # }
@@ -115,6 +115,10 @@ pub struct SeatStats {
     pub pid: Option<i32>,
     /// Whether that process sleeps on its bell: the kernel's word.
     pub asleep: bool,
+    /// Whether the seat is free because its last holder ended without leaving it: it was killed, or exited with the
+    /// handle still alive. False again as soon as somebody takes the seat, and once the channel is removed. For
+    /// people: whoever may write to the segment can say so too.
+    pub died: bool,
 }
 
 /// One sender's lane.
@@ -380,7 +384,12 @@ pub(crate) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
             Some(set) => Some(sem::last_pid(set.id, side.alive()).unwrap_or(0)),
             None => doubtful_pid(view, &company, known, side),
         };
-        SeatStats { taken: pid.is_some(), pid: pid.filter(|&pid| pid > 0), asleep }
+        // A claim is given back before the seat is, so a free seat has one only after a death. The kernel is asked
+        // again, because somebody may have taken the seat since.
+        let free = || known.is_none_or(|set| sem::value(set.id, side.alive()) == Ok(0));
+        // Nobody gives anything back to a channel that was removed.
+        let died = pid.is_none() && !view.is_removed() && has_claim(view, side) && free();
+        SeatStats { taken: pid.is_some(), pid: pid.filter(|&pid| pid > 0), asleep, died }
     };
     let mut lanes = Vec::new();
     for lane in 0..shape.senders() {
@@ -391,7 +400,7 @@ pub(crate) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
         let sent = control.producer.sent.load(Ordering::Relaxed);
         let received = control.consumer.received.load(Ordering::Relaxed);
         let seat = seat(Side::Sender(lane));
-        if !seat.taken && tail == 0 && read == 0 {
+        if !seat.taken && !seat.died && tail == 0 && read == 0 {
             continue;
         }
         let used = tail.saturating_sub(read).min(shape.capacity());

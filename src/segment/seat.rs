@@ -330,6 +330,12 @@ pub(crate) fn doubtful_pid(view: &View, company: &Company<'_>, set: Option<Set>,
     doubtful.then(|| claim.pid().unwrap_or(0))
 }
 
+/// For people: whether a claim stands in a seat's entry. In a free seat it is that of a holder which ended without
+/// leaving.
+pub(crate) fn has_claim(view: &View, side: Side) -> bool {
+    view.seat(side.entry()).claim.load(Ordering::Relaxed) != 0
+}
+
 /// Why a seat could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSeat {

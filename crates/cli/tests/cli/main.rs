@@ -17,5 +17,6 @@ mod signals;
 mod support;
 mod terminal;
 mod to_file;
+mod top;
 mod transfer;
 mod users;
