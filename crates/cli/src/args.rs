@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     #[command(hide = true)]
     DemoSender(DemoSenderArgs),
+    #[command(hide = true)]
+    BenchWorker,
 }
 
 #[derive(Debug, Args)]

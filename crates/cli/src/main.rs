@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoSender(args) => demo::sender::run(&args),
+        Command::BenchWorker => bench::work(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
