@@ -35,7 +35,11 @@ pub(crate) struct Cli {
 pub(crate) fn definition() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
         let examples = manual::help(command.get_name());
-        if examples.is_empty() { command } else { command.after_help(examples) }
+        // Behind what a command says there itself.
+        let paragraphs = command.get_after_help().map(ToString::to_string).into_iter();
+        let paragraphs = paragraphs.chain(Some(examples).filter(|text| !text.is_empty()));
+        let text = paragraphs.collect::<Vec<_>>().join("\n\n");
+        command.after_help(text)
     })
 }
 

@@ -53,6 +53,7 @@ const RECV: &[Example] = &[
 const STAT: &[Example] = &[
     example("sysring stat logs", "who is attached, what waits, who blocks whom"),
     example("sysring stat logs --json | jq .messages", "the same for programs"),
+    example("sysring stat --prometheus", "all channels, for a monitoring system"),
 ];
 
 const LS: &[Example] = &[
@@ -74,14 +75,27 @@ const GC: &[Example] = &[
     example("sysring gc --idle --older 7d", "also empty channels that nobody has used for a week"),
 ];
 
-const TOP: &[Example] = &[example("sysring top", "all channels, live")];
+const TOP: &[Example] = &[
+    example("sysring top", "all channels, live; ? shows the keys"),
+    example("sysring top logs", "one channel with its lanes, and who waits for whom since when"),
+    example("sysring top --once --sort rate", "one frame as text, the busiest channels first"),
+];
 
-const TAP: &[Example] = &[example("sysring tap logs", "see what goes through, and take nothing")];
+const TAP: &[Example] = &[
+    example("sysring tap logs", "see what waits, and take nothing"),
+    example("sysring tap logs --follow --json", "what goes through, for programs"),
+];
 
-const DOCTOR: &[Example] =
-    &[example("sysring doctor", "before the first channel, or when one cannot be made")];
+const DOCTOR: &[Example] = &[
+    example("sysring doctor", "before the first channel, or when one cannot be made"),
+    example("sysring doctor --json", "for a health check; status 1 means a problem"),
+];
 
-const BENCH: &[Example] = &[example("sysring bench", "throughput and latency of this machine")];
+const BENCH: &[Example] = &[
+    example("sysring bench", "throughput and latency of this machine, in about 40 seconds"),
+    example("sysring bench --quick --only latency", "rough figures in a few seconds"),
+    example("sysring bench --plot here.svg --json > here.json", "a picture and the figures behind it"),
+];
 
 const COMPLETIONS: &[Example] = &[
     example("sysring completions bash > ~/.local/share/bash-completion/completions/sysring", "for bash"),
@@ -151,8 +165,10 @@ pub(crate) fn statuses(command: &str) -> Vec<Status> {
         "sysring" => &[NO_CHANNEL, TIMED_OUT, SEAT_TAKEN, GONE, DAMAGED, BY_SIGNAL[0], BY_SIGNAL[1]],
         "create" => &[DAMAGED],
         "send" | "recv" => &[NO_CHANNEL, TIMED_OUT, SEAT_TAKEN, GONE, DAMAGED, BY_SIGNAL[0], BY_SIGNAL[1]],
-        "stat" | "rm" | "tap" => &[NO_CHANNEL, GONE, DAMAGED],
-        "demo" => &BY_SIGNAL,
+        "stat" | "rm" => &[NO_CHANNEL, GONE, DAMAGED],
+        "tap" => &[NO_CHANNEL, GONE, DAMAGED, BY_SIGNAL[0], BY_SIGNAL[1]],
+        "top" => &[NO_CHANNEL, DAMAGED, (129, "The terminal has gone."), BY_SIGNAL[0], BY_SIGNAL[1]],
+        "doctor" | "bench" | "demo" => &BY_SIGNAL,
         _ => &[],
     };
     [&[DONE, FAILURE, USAGE], own].concat()
@@ -191,6 +207,8 @@ second after the signal the process ends, and the messages that were being writt
 end, unless the messages themselves go to that terminal.",
 ];
 
+const LOOKING: &str = "It only looks: no channel is changed, and nobody waits for it.";
+
 /// Paragraphs that belong to a command.
 pub(crate) fn notes(command: &str) -> Vec<&'static str> {
     let own: &[&str] = match command {
@@ -200,10 +218,23 @@ pub(crate) fn notes(command: &str) -> Vec<&'static str> {
         ],
         "send" => SENDING,
         "recv" => RECEIVING,
-        "stat" | "ls" => &["It only looks: no channel is changed, and nobody waits for it.", COLOURS],
+        "stat" | "ls" | "tap" => &[LOOKING, COLOURS],
+        "top" => &[
+            "It only looks, but for r, which removes the selected channel after a question.",
+            "A wait is timed from the first frame that showed it, with nothing moved since.",
+            COLOURS,
+        ],
+        "doctor" => {
+            &["A warning alone leaves the status 0. Channels of its own are gone when it ends.", COLOURS]
+        }
+        "bench" => &[
+            "Sender and receiver are processes of their own; every message is checked. Each figure is the median of \
+several rounds, with the least and the most beside it. Do not run anything else meanwhile.",
+            COLOURS,
+        ],
         _ => &[],
     };
-    let takes_a_name = ["sysring", "create", "send", "recv", "stat", "rm", "tap"].contains(&command);
+    let takes_a_name = ["sysring", "create", "send", "recv", "stat", "rm", "tap", "top"].contains(&command);
     takes_a_name.then_some(NAMES).into_iter().chain(own.iter().copied()).collect()
 }
 

@@ -5,7 +5,7 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use crate::{doctor, ls, stat};
+use crate::{bench, doctor, ls, stat};
 
 /// Grows when a field goes away or changes its meaning, and then only with the major version of the command.
 const VERSION: u32 = 1;
@@ -13,6 +13,7 @@ const VERSION: u32 = 1;
 /// Each schema's file name and text.
 pub(crate) fn schemas() -> Vec<(&'static str, String)> {
     vec![
+        ("bench.schema.json", schema::<bench::Report>("bench")),
         ("doctor.schema.json", schema::<doctor::Report>("doctor")),
         ("ls.schema.json", schema::<ls::Rows>("ls")),
         ("stat.schema.json", schema::<stat::Report>("stat")),

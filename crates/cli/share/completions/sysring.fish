@@ -73,6 +73,7 @@ complete -c sysring -n "__fish_sysring_using_subcommand recv" -l append -d 'Writ
 complete -c sysring -n "__fish_sysring_using_subcommand recv" -l rm -d 'Remove the channel at the end; not after an error, a time-out, a signal or a closed stdout'
 complete -c sysring -n "__fish_sysring_using_subcommand recv" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sysring -n "__fish_sysring_using_subcommand stat" -l json -d 'For programs'
+complete -c sysring -n "__fish_sysring_using_subcommand stat" -l prometheus -d 'For Prometheus, in its text format 0.0.4, of this channel or of all'
 complete -c sysring -n "__fish_sysring_using_subcommand stat" -s h -l help -d 'Print help'
 complete -c sysring -n "__fish_sysring_using_subcommand ls" -l json -d 'For programs'
 complete -c sysring -n "__fish_sysring_using_subcommand ls" -s h -l help -d 'Print help'
@@ -81,10 +82,28 @@ complete -c sysring -n "__fish_sysring_using_subcommand gc" -l older -d 'Of thos
 complete -c sysring -n "__fish_sysring_using_subcommand gc" -l dry-run -d 'Say what would be removed, and remove nothing'
 complete -c sysring -n "__fish_sysring_using_subcommand gc" -l idle -d 'Also remove channels that nobody uses and that hold no message'
 complete -c sysring -n "__fish_sysring_using_subcommand gc" -s h -l help -d 'Print help'
-complete -c sysring -n "__fish_sysring_using_subcommand top" -s h -l help -d 'Print help'
+complete -c sysring -n "__fish_sysring_using_subcommand top" -l interval -d 'Time between two looks, from 100ms to 1h' -r
+complete -c sysring -n "__fish_sysring_using_subcommand top" -l sort -d 'What rows are sorted by' -r -f -a "name\t'By address'
+rate\t'Most messages a second first'
+depth\t'The fullest lane first'
+state\t'Damaged and blocked ones first'"
+complete -c sysring -n "__fish_sysring_using_subcommand top" -l filter -d 'Only channels with this text in their address, whatever its case' -r
+complete -c sysring -n "__fish_sysring_using_subcommand top" -l once -d 'Print one frame as plain text and end; it takes one interval'
+complete -c sysring -n "__fish_sysring_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sysring -n "__fish_sysring_using_subcommand tap" -s h -l help -d 'Print help'
+complete -c sysring -n "__fish_sysring_using_subcommand doctor" -l victim -d 'Take a sender\'s seat of this channel and wait to be killed' -r
+complete -c sysring -n "__fish_sysring_using_subcommand doctor" -l json -d 'For programs'
 complete -c sysring -n "__fish_sysring_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c sysring -n "__fish_sysring_using_subcommand bench" -s h -l help -d 'Print help'
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -l rounds -d 'How often everything is measured, round by round; shown are the median, the least and the most [default: 5]' -r
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -l time -d 'How long each measurement takes, 1ms to 1m [default: 300ms]' -r
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -l only -d 'What to measure' -r -f -a "throughput\t'One sender, one receiver, messages of several sizes'
+latency\t'There and back again, over two channels'
+scaling\t'Several senders, one receiver'"
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -l senders -d 'Numbers of senders to one receiver' -r
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -l plot -d 'Also draw the results, as .svg or .png; may be given several times' -r
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -l quick -d 'A few seconds in all: 3 rounds of 30ms unless said otherwise; the figures are rougher'
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -l json -d 'For programs'
+complete -c sysring -n "__fish_sysring_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sysring -n "__fish_sysring_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c sysring -n "__fish_sysring_using_subcommand demo" -l seconds -d 'How long it runs' -r
 complete -c sysring -n "__fish_sysring_using_subcommand demo" -s h -l help -d 'Print help'
