@@ -243,7 +243,7 @@ impl<L: LaneView> Consumer<L> {
     /// Whether nothing is at the next position although the producer has published behind it: a second producer that
     /// should not have been has written over what was there. What comes later can never be reached.
     pub(crate) fn is_cut_off(&self) -> bool {
-        let tail = self.lane.control().producer.tail.load(Ordering::Acquire); // Z
+        let tail = self.lane.control().producer.tail.load(Ordering::Acquire); // s
         let is_behind = (1..=self.capacity).contains(&tail.wrapping_sub(self.next)) && tail.is_multiple_of(8);
         // Nobody's lane but ours: for one who was taken over the slot may be free, and in use again.
         is_behind && self.next < self.damage && !self.is_published() && !self.is_lost()

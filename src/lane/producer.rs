@@ -89,7 +89,7 @@ impl<L: LaneView> Producer<L> {
         };
         // What a predecessor met in the receiver's words is right again.
         control.producer.corrupt.store(0, Ordering::Relaxed);
-        control.producer.tail.store(tail, Ordering::Release); // Y
+        control.producer.tail.store(tail, Ordering::Release); // S
         control.producer.sent.store(sent, Ordering::Relaxed);
         let takeover = control.producer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
         control.producer.takeovers.store(takeover, Ordering::Relaxed);
@@ -309,7 +309,7 @@ impl<L: LaneView> Producer<L> {
     fn note(&mut self, end: u64, length: u64) {
         self.tail = end;
         let line = &self.lane.control().producer;
-        line.tail.store(end, Ordering::Release); // Y
+        line.tail.store(end, Ordering::Release); // S
         // For monitoring only, and nobody else's to write: no copy of our own is needed.
         line.sent.store(line.sent.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         line.sent_bytes

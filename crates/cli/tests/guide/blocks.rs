@@ -59,7 +59,7 @@ impl Block {
         let flags: Vec<String> = parts.collect();
         for flag in &flags {
             let known = match language.as_str() {
-                "console" => ["waits", "alone", "root", "pending"].contains(&flag.as_str()),
+                "console" => ["waits", "alone", "root"].contains(&flag.as_str()),
                 "rust" => RUSTDOC.contains(&flag.as_str()),
                 "ini" => flag.starts_with("unit (") && flag.ends_with(')'),
                 _ => false,

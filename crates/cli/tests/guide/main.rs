@@ -9,7 +9,6 @@
 //! | `console,waits` | its one command runs in the background, as in another terminal; compared at the chapter's end |
 //! | `console,alone` | only where an IPC namespace of our own is to be had, because it sees all channels |
 //! | `console,root` | as `console,alone`, for root only |
-//! | `console,pending` | as `console,alone`; ends, and is listed, where a command says that it is not there yet |
 //! | `rust`, and what rustdoc knows | is among the doctests of the library: `src/lib.rs` includes the chapter |
 //! | `c`, `python`, `json`, `yaml`, `ini`, `toml` | parsed, where there is something that can parse it |
 //! | `ini,unit (NAME)` | as `ini`, and shown to `systemd-analyze verify` |
