@@ -22,7 +22,7 @@
 //! * [`spsc`] and [`mpsc`] begin a [`Builder`], which makes or opens a channel by [`Address`] or makes an anonymous
 //!   pair for `fork`.
 //! * [`Sender`] and [`Receiver`] try, wait, time out, batch, and work in place.
-//! * [`Observer`] and [`list`] look, read-only.
+//! * [`Observer`] and [`list`] look, read-only; a [`Tap`] shows messages without taking them.
 //! * [`segment`] is plain System V shared memory, without any channel.
 //! * [`system`] tells the kernel's limits and how much of them is in use.
 //!
@@ -68,8 +68,9 @@ pub mod fuzzing;
 #[cfg(not(loom))]
 pub use channel::{
     Address, BatchMessage, Builder, Channel, Collector, EndOfStream, Fence, Finding, FindingKind, Frame,
-    FrameMut, Interrupter, Iter, Kind, LaneStats, Listed, Message, Observer, Order, Outcome, Receiver,
-    RecvBatch, SeatStats, SendBatch, Sender, Slot, Stats, Trusted, TryIter, list, mpsc, remove, spsc,
+    FrameMut, Interrupter, Iter, Kind, LaneStats, Listed, Message, Missed, Observer, Order, Outcome,
+    Receiver, RecvBatch, SeatStats, SendBatch, Sender, Slot, Stats, Tap, Tapped, TappedMessage, Trusted,
+    TryIter, list, mpsc, remove, spsc,
 };
 pub use error::{
     Corruption, Fault, OpenError, OpenErrorKind, RecvError, RecvTimeoutError, SendError, SendTimeoutError,

@@ -32,6 +32,8 @@
 //! | G | bit cleared in [`Merge::retire`] | Acquire | H |
 //! | H | [`show`], bit set by a sender at attach | Release | G |
 
+mod onlookers;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -39,6 +41,8 @@ use crate::lane::{Consumer, Found, Peek};
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::{Bitmap, MAX_SENDERS};
 use crate::sync::{AtomicU64, Ordering};
+
+pub(crate) use onlookers::{Onlookers, Sight};
 
 /// Messages taken from one lane before the next has its turn, in per-sender order.
 const TURN: u32 = 32;

@@ -10,6 +10,7 @@ mod receiver;
 mod sender;
 mod shared;
 mod stats;
+mod tap;
 mod trusted;
 
 pub use address::Address;
@@ -19,6 +20,7 @@ pub use interrupt::Interrupter;
 pub use receiver::{BatchMessage, EndOfStream, Iter, Message, Receiver, RecvBatch, TryIter};
 pub use sender::{SendBatch, Sender, Slot};
 pub use stats::{LaneStats, Listed, Observer, SeatStats, Stats, list};
+pub use tap::{Missed, Tap, Tapped, TappedMessage};
 pub use trusted::{Frame, FrameMut, Trusted};
 
 #[cfg(any(test, fuzzing))]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::address::{Address, hash};
 use super::config::{Kind, Order};
 use super::open::{missing, segment_of};
+use super::tap::Tap;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::is_channel_size;
@@ -258,6 +259,26 @@ impl Observer {
         collect(&self.view, &self.address)
     }
 
+    /// A look at the messages that wait, and at those that come, without taking any. Does not block.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sysring::{Observer, Tapped};
+    /// # let name = format!("doc-stats-observer-tap-{}", std::process::id());
+    /// let mut tx = sysring::mpsc().sender(&name)?;
+    /// tx.send("seen, not taken")?;
+    /// let observer = Observer::open(&name)?;
+    /// let Some(Tapped::Message(message)) = observer.tap().next() else { panic!("it waits") };
+    /// assert_eq!(message.bytes, b"seen, not taken");
+    /// assert_eq!(observer.stats()?.lanes[0].messages, 1);
+    /// sysring::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tap(&self) -> Tap {
+        Tap::new(self.view.clone(), &self.address)
+    }
+
     /// Whether a sender's seat is taken by somebody alive: the kernel's word, one system call.
     ///
     /// # Errors
@@ -303,7 +324,7 @@ impl Observer {
 }
 
 /// The channel's set, if the set word names one that is really its own.
-fn own_set(view: &View) -> Option<Set> {
+pub(super) fn own_set(view: &View) -> Option<Set> {
     view.set().filter(|set| set.is_marked_for(view.region().id()))
 }
 

@@ -1,7 +1,7 @@
 //! The receiving end of a lane.
 
 use super::MAX_POSITION;
-use super::record::{self, Header};
+use super::record::{self, Place};
 use crate::segment::lane_view::LaneView;
 use crate::sync::Ordering;
 
@@ -202,22 +202,12 @@ impl<L: LaneView> Consumer<L> {
         if self.next >= self.damage {
             return None;
         }
-        let offset = self.next & (self.capacity - 1);
-        let (at, length, to_end) = match record::decode(word) {
-            Header::Data(length) => (self.next, length, self.capacity - offset),
-            Header::Padding(size) if size == self.capacity - offset && offset != 0 => {
-                let at = self.next + size;
-                // Ordered after the padding's header (B), which published both.
-                let word = self.lane.header(at).load(Ordering::Relaxed);
-                let Header::Data(length) = record::decode(word) else { return None };
-                (at, length, self.capacity)
-            }
-            _ => return None,
-        };
-        let size = record::size(length, self.stamped);
+        // Ordered after the padding's header (B), which published both.
+        let behind = |at| self.lane.header(at).load(Ordering::Relaxed);
+        let Place { at, length, end } =
+            record::locate(word, self.next, self.capacity, self.largest, self.stamped, behind)?;
         // A producer of ours leaves room for the terminator, so nothing reaches further than one lap.
-        let lap = at + size + record::HEADER - self.read;
-        if length > self.largest || size > to_end || lap > self.capacity {
+        if end + record::HEADER - self.read > self.capacity {
             return None;
         }
         let stamp = if self.stamped { self.lane.word(at + record::HEADER) } else { 0 };
@@ -226,7 +216,7 @@ impl<L: LaneView> Consumer<L> {
             length,
             stamp,
             redelivered: self.next < self.given,
-            end: at + size,
+            end,
         })
     }
 

@@ -28,12 +28,18 @@
 //! | B | [`Consumer::peek`], [`Consumer::receive_at_once`], [`Consumer::take_at_once`], header load | Acquire | A |
 //! | C | [`Consumer::release`], [`Consumer::receive_at_once`], `read` and `head` store | Release | D |
 //! | D | [`Producer::reserve`], `head` and `read` load | Acquire | C |
+//! | Y | [`Producer::reserve`], fence behind D | Release | Z |
+//! | Z | [`Onlooker`], fence before `read` | Acquire | Y, C |
+//!
+//! Y and Z serve those who look from outside: see [`onlooker`].
 
 mod consumer;
+mod onlooker;
 mod producer;
 mod record;
 
 pub(crate) use consumer::{Consumer, Found, Peek};
+pub(crate) use onlooker::{Glance, Onlooker, Seen};
 pub(crate) use producer::{Look, Producer, Reservation, Room};
 
 #[cfg(all(any(test, fuzzing), not(loom)))]

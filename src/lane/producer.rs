@@ -3,7 +3,7 @@
 use super::MAX_POSITION;
 use super::record::{self, Header};
 use crate::segment::lane_view::{LINE, LaneView};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Most records that a takeover finds behind the shared `tail`.
 const MAX_UNRECORDED: u32 = 1024;
@@ -104,6 +104,8 @@ impl<L: LaneView> Producer<L> {
         let control = lane.control();
         let shared_tail = control.producer.tail.load(Ordering::Relaxed);
         let read = control.consumer.read.load(Ordering::Acquire); // D
+        // What is written from here on is written behind that, for those who look at the lane from outside.
+        fence(Ordering::Release); // Y
         let mut sent = control.producer.sent.load(Ordering::Relaxed);
         // The consumer may be past the shared tail by what was published and not recorded.
         let mut tail = shared_tail;
@@ -192,6 +194,8 @@ impl<L: LaneView> Producer<L> {
         if end.wrapping_sub(seen) > self.capacity && look == Look::Exact {
             seen = control.consumer.read.load(Ordering::Acquire); // D
         }
+        // What is written from here on is written behind that, for those who look at the lane from outside.
+        fence(Ordering::Release); // Y
         if control.consumer.corrupt.load(Ordering::Relaxed) != 0 {
             self.condemn(); // the receiver has given this lane up
             return Some(Room::Corrupt);

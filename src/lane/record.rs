@@ -67,6 +67,42 @@ pub(crate) fn size(length: u64, stamped: bool) -> u64 {
     payload_offset(stamped) + ((length + 7) & !7)
 }
 
+/// Where a message lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Position of its header, behind a padding.
+    pub(super) at: u64,
+    /// Bytes of its payload.
+    pub(super) length: u64,
+    /// Position behind it.
+    pub(super) end: u64,
+}
+
+/// Finds the message that begins with the header `word` at `position`: inside the lane, and no longer than `largest`.
+/// `behind` loads the header behind a padding. How far it may reach is for the caller to judge.
+#[inline(always)]
+pub(super) fn locate(
+    word: u64,
+    position: u64,
+    capacity: u64,
+    largest: u64,
+    stamped: bool,
+    behind: impl FnOnce(u64) -> u64,
+) -> Option<Place> {
+    let offset = position & (capacity - 1);
+    let (at, length, to_end) = match decode(word) {
+        Header::Data(length) => (position, length, capacity - offset),
+        Header::Padding(gap) if gap == capacity - offset && offset != 0 => {
+            let at = position + gap;
+            let Header::Data(length) = decode(behind(at)) else { return None };
+            (at, length, capacity)
+        }
+        _ => return None,
+    };
+    let size = size(length, stamped);
+    (length <= largest && size <= to_end).then_some(Place { at, length, end: at + size })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

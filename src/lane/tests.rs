@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::record;
-use super::{Consumer, Found, Look, Peek, Producer, Reservation, Room};
+use super::{Consumer, Found, Glance, Look, Onlooker, Peek, Producer, Reservation, Room};
 use crate::segment::lane_view::{LaneView, ModelLane};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -122,6 +122,10 @@ struct Both {
     read: u64,
     given: u64,
     count: u8,
+    /// Somebody who looks on now and then, and the bytes and messages that it was shown and that it missed.
+    onlooker: Onlooker<ModelLane>,
+    looked: u64,
+    sent: u64,
 }
 
 impl Both {
@@ -130,6 +134,9 @@ impl Both {
         Both {
             tx: Producer::take_over(lane.clone(), stamped).unwrap(),
             rx: Consumer::take_over(lane.clone(), stamped, largest(capacity)),
+            onlooker: Onlooker::new(lane.clone(), stamped, largest(capacity)),
+            looked: 0,
+            sent: 0,
             lane,
             stamped,
             stamps: AtomicU64::new(0),
@@ -211,6 +218,7 @@ impl Both {
     fn note_sent(&mut self, bytes: Vec<u8>, stamp: u64, end: u64) {
         let (start, length) = (self.tail, bytes.len() as u64);
         self.tail = end;
+        self.sent += 1;
         self.queue.push_back(Sent { bytes, stamp, start, end });
         self.recent.push_back((start, length));
         while self.recent.front().is_some_and(|&(start, _)| end + 8 > start + self.capacity()) {
@@ -360,6 +368,46 @@ impl Both {
         assert_eq!(self.tx.depth(), depth);
         assert_eq!(self.rx.depth(), depth);
         assert!(!self.rx.is_cut_off() && !self.tx.is_cut_off());
+        self.look_on();
+    }
+
+    /// Whoever begins to look sees exactly what is not released, where it lies; whoever has looked before sees what it
+    /// has not seen, and what it missed.
+    fn look_on(&mut self) {
+        let largest = largest(self.capacity());
+        let mut onlooker = Onlooker::new(self.lane.clone(), self.stamped, largest);
+        let first = self.sent - self.queue.len() as u64;
+        for (index, sent) in self.queue.iter().enumerate() {
+            assert_eq!(onlooker.number(), first + index as u64);
+            let Glance::Record(seen) = onlooker.glance() else { panic!("nothing where a message waits") };
+            let mut bytes = vec![0; seen.length as usize];
+            assert!(onlooker.copy(&seen, &mut bytes));
+            assert_eq!((seen.start, &bytes, seen.stamp), (sent.start, &sent.bytes, sent.stamp));
+            onlooker.pass(&seen);
+        }
+        assert_eq!(onlooker.glance(), Glance::Empty);
+        if self.count.is_multiple_of(5) {
+            self.look_again();
+        }
+    }
+
+    fn look_again(&mut self) {
+        loop {
+            match self.onlooker.glance() {
+                Glance::Empty => break,
+                Glance::Released(bytes) => self.looked += bytes,
+                Glance::Corrupt(position) => panic!("an honest lane is taken for corrupt at {position}"),
+                Glance::Record(seen) => {
+                    let sent = self.queue.iter().find(|sent| sent.start == seen.start).expect("it waits");
+                    let mut bytes = vec![0; seen.length as usize];
+                    assert!(self.onlooker.copy(&seen, &mut bytes));
+                    assert_eq!((&bytes, seen.stamp), (&sent.bytes, sent.stamp));
+                    self.onlooker.pass(&seen);
+                    self.looked += sent.end - sent.start;
+                }
+            }
+        }
+        assert_eq!((self.looked, self.onlooker.number()), (self.tail, self.sent));
     }
 
     /// Receives what is left.
@@ -370,6 +418,7 @@ impl Both {
             self.passed += 1;
         }
         self.release();
+        self.look_again();
         assert!(self.queue.is_empty());
         assert!(self.rx.is_drained());
         let max = largest(self.capacity());
@@ -857,7 +906,7 @@ fn a_lane_is_cut_off_where_a_published_record_is_missing() {
 /// The same where the other producer has also put the shared tail back: the one who owns the lane finds out.
 #[test]
 fn a_producer_finds_its_own_lane_cut_off() {
-    let mut both = warm(false, &[b"", b"1", b"2"]);
+    let both = warm(false, &[b"", b"1", b"2"]);
     let control = both.lane.control();
     let (read, tail) = (control.consumer.read.load(Ordering::Relaxed), both.tx.position());
     assert!(!both.tx.is_cut_off());
@@ -919,4 +968,99 @@ fn who_was_taken_over_stops() {
     let next = Consumer::take_over(both.lane.clone(), false, 16);
     assert!(both.rx.is_lost() && !next.is_lost());
     assert_eq!(both.rx.receive_at_once::<false>(&mut [], || 0), None);
+}
+
+/// A record is released, or written over, between the look at its header and the copy of its payload.
+#[test]
+fn what_is_released_while_it_is_looked_at_is_not_shown() {
+    for overwritten in [false, true] {
+        let mut both = warm(false, &[b"a", b"b"]);
+        let mut onlooker = Onlooker::new(both.lane.clone(), false, largest(64));
+        let Glance::Record(seen) = onlooker.glance() else { panic!("two wait") };
+        let Peek::Record(found) = both.rx.peek() else { panic!("two wait") };
+        both.rx.pass(&found);
+        both.rx.release();
+        if overwritten {
+            while both.tx.send_at_once(b"later", &both.stamps)
+                || matches!(both.tx.reserve(5, Look::Exact), Room::Ready(room)
+                    if { both.tx.fill(&room, 0, b"later"); both.tx.commit(room, 5, &both.stamps); true })
+            {
+            }
+        }
+        assert!(!onlooker.copy(&seen, &mut [0]));
+        assert_eq!(onlooker.glance(), Glance::Released(16));
+        let Glance::Record(seen) = onlooker.glance() else { panic!("one waits") };
+        let mut byte = [0];
+        assert!(onlooker.copy(&seen, &mut byte));
+        assert_eq!((byte, onlooker.number()), (*b"b", 2));
+    }
+}
+
+#[test]
+fn a_reservation_is_not_shown() {
+    let mut both = warm(false, &[]);
+    let mut onlooker = Onlooker::new(both.lane.clone(), false, largest(64));
+    let Room::Ready(room) = both.tx.reserve(8, Look::Exact) else { panic!("it is empty") };
+    both.tx.fill(&room, 0, &record::data(0).to_ne_bytes());
+    assert_eq!(onlooker.glance(), Glance::Empty);
+    both.tx.commit(room, 8, &both.stamps);
+    assert!(matches!(onlooker.glance(), Glance::Record(_)));
+}
+
+/// What a receiver has given up is not shown, nor what no receiver would take; and either is said once.
+#[test]
+fn an_onlooker_stops_at_a_damage() {
+    let strange = |lane: &ModelLane| lane.header(32).store(0x1234, Ordering::Relaxed);
+    let given_up = |lane: &ModelLane| lane.control().consumer.corrupt.store(33, Ordering::Relaxed);
+    let too_long = |lane: &ModelLane| lane.header(32).store(record::data(17), Ordering::Relaxed);
+    for damage in [&strange as &dyn Fn(&ModelLane), &given_up, &too_long] {
+        let both = warm(false, &[b"one", b"two"]);
+        damage(&both.lane);
+        let mut onlooker = Onlooker::new(both.lane.clone(), false, largest(64));
+        let Glance::Record(seen) = onlooker.glance() else { panic!("the first one is good") };
+        onlooker.pass(&seen);
+        assert_eq!(onlooker.glance(), Glance::Corrupt(32));
+        assert_eq!(onlooker.glance(), Glance::Empty);
+    }
+    for read in [7, u64::MAX, 1 << 63, (1 << 62) + 8] {
+        let both = warm(false, &[b"one"]);
+        both.lane.control().consumer.read.store(read, Ordering::Relaxed);
+        let mut onlooker = Onlooker::new(both.lane.clone(), false, largest(64));
+        assert!(matches!(onlooker.glance(), Glance::Corrupt(_)), "{read}");
+    }
+    // Back by more than a lap.
+    let both = warm(false, &[b"one"]);
+    let mut onlooker = Onlooker::new(both.lane.clone(), false, largest(64));
+    both.lane.control().consumer.read.store(4096, Ordering::Relaxed);
+    assert_eq!(onlooker.glance(), Glance::Released(4080));
+    both.lane.control().consumer.read.store(16, Ordering::Relaxed);
+    assert_eq!(onlooker.glance(), Glance::Corrupt(4096));
+}
+
+#[test]
+fn a_limited_onlooker_sees_what_waited() {
+    for (ask_tail, tail, shown) in
+        [(true, None, 2), (false, None, 3), (true, Some(u64::MAX), 3), (true, Some(0), 3)]
+    {
+        let mut both = warm(false, &[b"one", b"two"]);
+        if let Some(tail) = tail {
+            both.lane.control().producer.tail.store(tail, Ordering::Relaxed);
+        }
+        let mut onlooker = Onlooker::new(both.lane.clone(), false, largest(64));
+        onlooker.limit_to_now(ask_tail);
+        if tail.is_none() {
+            both.lane.control().producer.tail.store(0, Ordering::Relaxed);
+        }
+        assert!(matches!(both.tx.reserve(0, Look::Exact), Room::Ready(room)
+            if { both.tx.commit(room, 0, &both.stamps); true }));
+        let mut seen = 0;
+        while let Glance::Record(record) = onlooker.glance() {
+            onlooker.pass(&record);
+            seen += 1;
+        }
+        // One that begins where the sender was might have been left by a dead one.
+        assert!((shown..=3).contains(&seen), "{seen} of {shown}");
+        onlooker.lift_limit();
+        assert_eq!(matches!(onlooker.glance(), Glance::Record(_)), seen < 3);
+    }
 }

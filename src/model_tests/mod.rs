@@ -5,13 +5,15 @@
 //! checkers report. Threads look a bounded number of times instead of spinning, and what is left is received after
 //! they have ended.
 //!
-//! * Under loom (`.ci/loom`): [`lanes`] and [`seats`], every interleaving and every value that a weak memory may give a
+//! * Under loom (`.ci/loom`): [`lanes`], [`onlookers`] and [`seats`], every interleaving and every value that a weak memory may give a
 //!   load. Models that would take long bound the number of involuntary thread switches ([`bounded`]); the others are
 //!   exhaustive. The lane reports unordered accesses to payload words. `.ci/orderings` weakens each ordering.
 //! * Under shuttle (`.ci/shuttle`): [`schedules`], random schedules of more threads, without weak memory.
 
 #[cfg(not(shuttle))]
 mod lanes;
+#[cfg(not(shuttle))]
+mod onlookers;
 #[cfg(shuttle)]
 mod schedules;
 #[cfg(not(shuttle))]

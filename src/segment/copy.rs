@@ -82,6 +82,21 @@ pub(super) unsafe fn copy_out(shared: *const u8, private: *mut u8, length: usize
     unsafe { words_out(shared, private, length) };
 }
 
+/// As [`copy_out`], of bytes that a peer which keeps to the protocol may be writing: never by plain accesses.
+///
+/// # Safety
+/// As [`copy_out`].
+#[inline]
+pub(super) unsafe fn copy_out_racing(shared: *const u8, private: *mut u8, length: usize) {
+    if cfg!(sysring_copies = "plain") {
+        // SAFETY: the caller's duty is the same.
+        unsafe { words_out(shared, private, length) };
+    } else {
+        // SAFETY: the caller's duty is the same.
+        unsafe { copy_out(shared, private, length) };
+    }
+}
+
 /// Asks for the cache line of a word, to write it soon. A hint: nothing happens otherwise.
 #[inline(always)]
 pub(super) fn prepare_to_write(word: &AtomicU64) {

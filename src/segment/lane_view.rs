@@ -34,6 +34,8 @@ pub(crate) trait LaneView {
     fn put(&self, position: u64, skip: u64, bytes: &[u8]);
     /// Copies payload bytes out, `skip` bytes behind `position`; the range does not wrap.
     fn get(&self, position: u64, skip: u64, bytes: &mut [u8]);
+    /// As `get`, of bytes that may be overwritten meanwhile: the caller finds out afterwards whether they were.
+    fn peep(&self, position: u64, skip: u64, bytes: &mut [u8]);
 }
 
 #[cfg(not(loom))]
@@ -249,6 +251,12 @@ mod mapped {
             // SAFETY: the shared side as in `put`; `bytes` is exclusive and as long as it says.
             unsafe { copy::copy_out(place.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
         }
+
+        fn peep(&self, position: u64, skip: u64, bytes: &mut [u8]) {
+            let place = self.payload(position, skip, bytes.len());
+            // SAFETY: as in `get`.
+            unsafe { copy::copy_out_racing(place.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        }
     }
 }
 
@@ -366,6 +374,16 @@ mod model {
             assert!((position & (self.capacity() - 1)) + bytes.len() as u64 <= self.capacity());
             for (index, chunk) in bytes.chunks_mut(8).enumerate() {
                 let word = self.word(position + 8 * index as u64).to_ne_bytes();
+                chunk.copy_from_slice(&word[..chunk.len()]);
+            }
+        }
+
+        fn peep(&self, position: u64, skip: u64, bytes: &mut [u8]) {
+            let position = position + skip;
+            assert!((position & (self.capacity() - 1)) + bytes.len() as u64 <= self.capacity());
+            for (index, chunk) in bytes.chunks_mut(8).enumerate() {
+                // Not watched: it may race, and whether it did is what its caller has to find out.
+                let word = self.header(position + 8 * index as u64).load(Ordering::Relaxed).to_ne_bytes();
                 chunk.copy_from_slice(&word[..chunk.len()]);
             }
         }

@@ -26,6 +26,7 @@ mod removal;
 mod runner;
 mod seats;
 mod sets;
+mod tap;
 mod users;
 mod wait;
 
@@ -49,6 +50,7 @@ fn main() {
         users::TESTS,
         collect::TESTS,
         options::TESTS,
+        tap::TESTS,
     ];
     runner::main(&all.concat());
 }

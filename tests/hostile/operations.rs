@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use sysring::{
     Builder, Channel, Collector, EndOfStream, Errno, Fault, Observer, OpenError, OpenErrorKind, Outcome,
-    Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, Stats, TryRecvError,
-    TrySendError,
+    Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, Stats, Tap, Tapped,
+    TryRecvError, TrySendError,
 };
 
 use crate::kernel;
@@ -214,6 +214,47 @@ fn check_stats(stats: &Stats, instance: &Instance) {
     }
 }
 
+/// Looks at the messages, in all forms: what is shown is no longer than it may be, each lane is reported as damaged at most
+/// once, and there is an end.
+fn check_taps(scene: &mut Scene<'_>, observer: &Observer) {
+    let stats = observer.stats().ok();
+    let (senders, largest) = stats.as_ref().map_or((1, u64::MAX), |stats| (stats.senders, stats.max_message));
+    // Nothing moves: a lap of each lane is all that there can be.
+    let most = stats.map_or(1 << 20, |stats| u64::from(stats.senders) * (stats.capacity / 8 + 2));
+    let snap = if scene.random.below(2) == 0 { usize::MAX } else { scene.random.below(100) as usize };
+    let tap = || observer.tap().snap_length(snap);
+    let some_lane = scene.random.below(u64::from(senders)) as u32;
+    let _ = tap().lane(u32::MAX).expect_err("there is no such lane");
+    let taps: [Tap; 4] = [
+        tap(),
+        tap().snapshot(),
+        tap().from_now(),
+        tap().lane(some_lane).expect("there is that lane").snapshot(),
+    ];
+    for mut tap in taps {
+        let mut damaged = [false; 240];
+        let mut calls = 0;
+        for tapped in tap.by_ref() {
+            calls += 1;
+            assert!(calls <= most, "no end");
+            match tapped {
+                Tapped::Message(message) => {
+                    check_length(message.len, largest);
+                    assert_eq!(message.bytes.len(), message.len.min(snap));
+                    assert!(message.lane < 240);
+                }
+                Tapped::Damaged(damage) => {
+                    let known = std::mem::replace(&mut damaged[damage.lane as usize], true);
+                    assert!(!known, "{damage} was reported before");
+                }
+                other => assert!(matches!(other, Tapped::Missed(_)), "{other:?}"),
+            }
+        }
+        let _ = (tap.shown(), tap.missed(), tap.is_removed());
+        assert!(tap.follow().count() as u64 <= most);
+    }
+}
+
 /// From this one on they remove the channel.
 pub(crate) const REMOVING: usize = 13;
 
@@ -286,6 +327,7 @@ pub(crate) const NEWCOMERS: [(&str, Newcomer); 17] = [
                         }
                     }
                     let _ = observer.sender_alive(u32::MAX).expect_err("there is no such lane");
+                    check_taps(scene, &observer);
                 }
                 Err(error) => check_open(&error),
             }

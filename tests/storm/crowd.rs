@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use sysring::{
     Builder, Collector, Fault, Observer, OpenError, OpenErrorKind, Receiver, RecvError, RecvTimeoutError,
-    SendTimeoutError, Sender, TryRecvError, TrySendError,
+    SendTimeoutError, Sender, Tap, Tapped, TryRecvError, TrySendError,
 };
 
 use crate::board::{Board, Clock, Shareable};
@@ -1102,7 +1102,11 @@ impl User<'_> {
         while !self.is_over() {
             match self.call(Form::Observe, Some(AT_ONCE), || Observer::open(self.name)) {
                 Ok(observer) => {
+                    let mut tap = self.call(Form::Observe, Some(AT_ONCE), || observer.tap());
                     for _ in 0..20 {
+                        self.tap_some(&mut tap);
+                        let snapshot = self.call(Form::Observe, Some(AT_ONCE), || observer.tap().snapshot());
+                        self.tap_some(&mut { snapshot });
                         let asked = self.call(Form::Observe, Some(AT_ONCE), || observer.stats());
                         self.note_of_stats(asked);
                         let alive = self.call(Form::Observe, Some(AT_ONCE), || observer.sender_alive(0));
@@ -1121,6 +1125,30 @@ impl User<'_> {
             }
             self.call(Form::Collect, Some(AT_ONCE), || Collector::new().dry_run(true).run()).expect("a look");
             thread::sleep(Duration::from_micros(500));
+        }
+    }
+}
+
+impl User<'_> {
+    /// Looks at some messages. What is shown of a lane that nobody attacks is whole.
+    fn tap_some(&mut self, tap: &mut Tap) {
+        for _ in 0..200 {
+            let tapped = self.call(Form::Observe, Some(AT_ONCE), || tap.next());
+            let Content::AllBut(attacked) = self.round.content else {
+                if tapped.is_none() {
+                    return;
+                }
+                continue;
+            };
+            match tapped {
+                None => return,
+                Some(Tapped::Message(message)) if Some(message.lane) != attacked => {
+                    assert!(message.is_complete());
+                    assert!(decode_if_whole(&message.bytes).is_some(), "torn: {message:?}");
+                }
+                Some(Tapped::Damaged(damage)) => assert_eq!(Some(damage.lane), attacked, "{damage}"),
+                Some(_) => {}
+            }
         }
     }
 }

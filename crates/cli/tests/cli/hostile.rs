@@ -138,10 +138,13 @@ const MUTATIONS: [(&str, Mutation); 30] = [
 
 /// Each as its arguments, with `@` for the channel and `#` for its segment's id; whether its output is the channel's
 /// content; what is sent.
-const COMMANDS: [(&[&str], bool, &str); 13] = [
+const COMMANDS: [(&[&str], bool, &str); 16] = [
     (&["stat", "@"], false, ""),
     (&["stat", "--json", "@"], false, ""),
     (&["stat", "#"], false, ""),
+    (&["tap", "@"], false, ""),
+    (&["tap", "#", "--hex"], false, ""),
+    (&["tap", "#", "--text", "--bytes", "20"], false, ""),
     (&["ls"], false, ""),
     (&["ls", "--json"], false, ""),
     (&["send", "@", "--timeout", "20ms"], false, "one line\n"),

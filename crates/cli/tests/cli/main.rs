@@ -16,6 +16,7 @@ mod prometheus;
 mod schema;
 mod signals;
 mod support;
+mod tap;
 mod terminal;
 mod to_file;
 mod top;
