@@ -90,6 +90,15 @@ state\t'Damaged and blocked ones first'"
 complete -c sysring -n "__fish_sysring_using_subcommand top" -l filter -d 'Only channels with this text in their address, whatever its case' -r
 complete -c sysring -n "__fish_sysring_using_subcommand top" -l once -d 'Print one frame as plain text and end; it takes one interval'
 complete -c sysring -n "__fish_sysring_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l count -d 'End after N messages' -r
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l from -d 'Only the messages of the sender in this lane' -r
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l bytes -d 'Show no more than the first SIZE bytes of each message' -r
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l follow -d 'Go on with the messages that come, until a signal or the removal of the channel'
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l from-now -d 'Leave out what waits at the beginning'
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l time -d 'Say when each message was seen, in seconds since 1970'
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l hex -d 'Show all contents as hexadecimal numbers'
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l text -d 'Show all contents as text, whatever they are'
+complete -c sysring -n "__fish_sysring_using_subcommand tap" -l json -d 'For programs: one object a line'
 complete -c sysring -n "__fish_sysring_using_subcommand tap" -s h -l help -d 'Print help'
 complete -c sysring -n "__fish_sysring_using_subcommand doctor" -l victim -d 'Take a sender\'s seat of this channel and wait to be killed' -r
 complete -c sysring -n "__fish_sysring_using_subcommand doctor" -l json -d 'For programs'
