@@ -836,7 +836,7 @@ impl Receiver {
         if self.lent {
             // A guard was forgotten: its messages were not released and come again.
             self.lent = false;
-            self.merge().rewind();
+            self.rewind();
         }
         if let Some(error) = self.take_late() {
             return Err(error.into());
@@ -845,6 +845,17 @@ impl Receiver {
             Some(current) => Ok(current),
             None => self.wait_for_message(until),
         }
+    }
+
+    /// Takes back what was handed out and not released. It will be found again, and behind it the damage that is still to
+    /// be told of.
+    fn rewind(&mut self) {
+        if let Some(RecvError::Corrupt(Corruption { lane, .. })) = self.late
+            && self.merge().lane(lane).is_ahead()
+        {
+            self.late = None;
+        }
+        self.merge().rewind();
     }
 
     #[inline]
@@ -1324,11 +1335,19 @@ impl Receiver {
         }
         self.lent = false;
         let batch = core::mem::take(&mut self.batch);
-        self.merge().rewind();
+        self.rewind();
+        let mut damaged = None;
         for &Lent { lane, payload, length, .. } in &batch[..count] {
+            if damaged == Some(lane) {
+                continue;
+            }
             if self.merge().lane(lane).is_lost() {
                 self.lose(lane);
-                break;
+                if let Some(RecvError::Evicted) = self.late {
+                    break;
+                }
+                damaged = Some(lane); // the others go on
+                continue;
             }
             self.merge().pass_again(lane, payload, length);
             self.release(lane);
@@ -1350,11 +1369,11 @@ impl Receiver {
     }
 }
 
-/// Room for a message. How long the largest is was decided by whoever made the channel.
 fn count(seats: &[u64; 4]) -> u64 {
     seats.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
+/// Room for a message. How long the largest is was decided by whoever made the channel.
 fn make_room(bytes: &mut Vec<u8>, found: &Found) -> Result<(), RecvError> {
     bytes
         .try_reserve_exact(found.length as usize)
@@ -1652,8 +1671,8 @@ impl RecvBatch<'_> {
         receiver.batch.iter().map(move |lent| BatchMessage { receiver, lent })
     }
 
-    /// Releases the first `count` messages of the batch; all, if it has no more. The others stay in the channel, in
-    /// their order, and come again with [`BatchMessage::redelivered`] set: to this receiver, or to the next one. For
+    /// Releases the first `count` messages of the batch; all, if it has no more. The others stay in the channel,
+    /// each sender's in their order, and come again with [`BatchMessage::redelivered`] set: to this receiver, or to the next one. For
     /// whoever works a batch off and cannot finish it. Does not block.
     ///
     /// ```

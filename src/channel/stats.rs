@@ -11,7 +11,7 @@ use crate::error::{OpenError, OpenErrorKind};
 use crate::segment::lane_view::LaneView;
 use crate::segment::layout::is_channel_size;
 use crate::segment::region::Region;
-use crate::segment::seat::{Side, doubtful_pid, has_claim};
+use crate::segment::seat::{Side, claim_word, doubtful_pid};
 use crate::segment::set::Set;
 use crate::segment::view::{Unready, View, probe};
 use crate::sync::Ordering;
@@ -406,10 +406,12 @@ pub(crate) fn collect(view: &View, address: &str) -> Result<Stats, OpenError> {
             None => doubtful_pid(view, &company, known, side),
         };
         // A claim is given back before the seat is, so a free seat has one only after a death. The kernel is asked
-        // again, because somebody may have taken the seat since.
+        // again, because somebody may have taken the seat since, and the claim, because that one may have left.
+        let claim = claim_word(view, side);
         let free = || known.is_none_or(|set| sem::value(set.id, side.alive()) == Ok(0));
         // Nobody gives anything back to a channel that was removed.
-        let died = pid.is_none() && !view.is_removed() && has_claim(view, side) && free();
+        let died =
+            pid.is_none() && !view.is_removed() && claim != 0 && free() && claim_word(view, side) == claim;
         SeatStats { taken: pid.is_some(), pid: pid.filter(|&pid| pid > 0), asleep, died }
     };
     let mut lanes = Vec::new();

@@ -199,7 +199,8 @@ pub struct Missed {
     /// The sender's lane.
     pub lane: u32,
     /// How many messages, as the receiver counts them: see [`TappedMessage::number`]. Too high a report is made up for by
-    /// the ones that follow, and [`Tap::missed`] is right whenever the channel rests.
+    /// the ones that follow, and [`Tap::missed`] is right whenever the channel rests (but for one message for each receiver
+    /// that was killed while it counted).
     pub messages: u64,
     /// Bytes of the lane that they took, with headers and padding: exact.
     pub bytes: u64,
@@ -248,7 +249,7 @@ impl Tap {
         self
     }
 
-    /// Looks at one lane only, and begins there anew.
+    /// Looks at one lane only, and begins there anew: a limit, and what was counted, is forgotten.
     ///
     /// # Errors
     /// [`OpenErrorKind::InvalidOption`] if there is no such lane.
@@ -339,6 +340,7 @@ impl Tap {
     /// ```
     pub fn from_now(mut self) -> Tap {
         let stamps = &self.view.header().stamps.word;
+        let missed: Vec<u64> = (0..self.lanes.len()).map(|index| self.missed_in(index)).collect();
         self.onlookers.limit_to_now(stamps);
         loop {
             match self.onlookers.next(stamps) {
@@ -353,7 +355,9 @@ impl Tap {
         }
         self.onlookers.lift_limit();
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            lane.first = self.onlookers.lane(index as u32).number();
+            // As if it had begun so many messages ago as were shown or missed.
+            let number = self.onlookers.lane(index as u32).number();
+            lane.first = number.wrapping_sub(lane.shown).wrapping_sub(missed[index]);
         }
         self
     }
@@ -427,6 +431,16 @@ impl Tap {
             .unwrap_or(0)
     }
 
+    /// Where it began, a release may just have been counted: then the first number was one too high.
+    fn settle_first(&mut self, index: usize) {
+        let number = self.onlookers.lane(index as u32).number();
+        let lane = &mut self.lanes[index];
+        let counted = number.wrapping_sub(lane.first);
+        if counted < lane.shown || counted >= 1 << 63 {
+            lane.first = number.wrapping_sub(lane.shown);
+        }
+    }
+
     /// What is to be told of messages of a lane that were missed.
     fn tell(&mut self, index: usize) -> Option<Tapped> {
         let missed = self.missed_in(index);
@@ -444,8 +458,13 @@ impl Tap {
     /// Copies a message. `None` if it was released meanwhile.
     fn show(&mut self, index: u32, seen: &Seen) -> Option<TappedMessage> {
         let onlooker = self.onlookers.lane(index);
-        // No more than the channel's largest message, which was checked against the segment's size.
-        let mut bytes = vec![0; (seen.length as usize).min(self.snap)];
+        // No more than the channel's largest message, which was checked against the segment's size; but whoever made that
+        // may have promised more memory than there is.
+        let mut bytes = Vec::new();
+        let length = (seen.length as usize).min(self.snap);
+        if bytes.try_reserve_exact(length).is_ok() {
+            bytes.resize(length, 0);
+        }
         if !onlooker.copy(seen, &mut bytes) {
             self.onlookers.forget(index);
             return None;
@@ -453,12 +472,9 @@ impl Tap {
         let takeovers = onlooker.lane().control().producer.takeovers.load(Ordering::Relaxed);
         self.onlookers.pass(index, seen);
         let number = self.onlookers.lane(index).number();
+        self.lanes[index as usize].shown += 1;
+        self.settle_first(index as usize);
         let lane = &mut self.lanes[index as usize];
-        lane.shown += 1;
-        if number.wrapping_sub(lane.first) < lane.shown {
-            // Where it began, a release was just being counted.
-            lane.first = number.wrapping_sub(lane.shown);
-        }
         if lane.holder.is_none_or(|(then, _)| then != takeovers) {
             lane.holder = Some((takeovers, holder(&self.view, lane.number)));
         }
@@ -500,7 +516,10 @@ impl Iterator for Tap {
                     let lane = self.lanes[index as usize].number;
                     return Some(Tapped::Damaged(Corruption { lane, position }));
                 }
-                Sight::Nothing => break,
+                Sight::Nothing => {
+                    (0..self.lanes.len()).for_each(|index| self.settle_first(index));
+                    break;
+                }
             }
         }
         (0..self.lanes.len()).find_map(|index| self.tell(index))

@@ -76,10 +76,11 @@ impl<L: LaneView> Consumer<L> {
             control.consumer.corrupt.store(1, Ordering::Relaxed);
         }
         let read = if impossible { 0 } else { read };
-        // The dead one may have released more than it had given back.
-        control.head.word.store(read, Ordering::Release); // C
+        // In front of whatever this one stores: see `restate`.
         let takeover = control.consumer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
         control.consumer.takeovers.store(takeover, Ordering::Relaxed);
+        // The dead one may have released more than it had given back.
+        control.head.word.store(read, Ordering::Release); // C
         let mut consumer = Consumer {
             lane,
             stamped,
@@ -235,22 +236,24 @@ impl<L: LaneView> Consumer<L> {
     pub(crate) fn is_cut_off(&self) -> bool {
         let tail = self.lane.control().producer.tail.load(Ordering::Acquire); // s
         let is_behind = (1..=self.capacity).contains(&tail.wrapping_sub(self.next)) && tail.is_multiple_of(8);
-        // Nobody's lane but ours: for one who was taken over the slot may be free, and in use again.
-        is_behind && self.next < self.damage && !self.is_published() && !self.is_lost()
+        // Nobody's lane but ours: for one who was taken over the slot may be free, and in use again. Whoever wrote there one
+        // lap later had seen what a successor released (D, Y), so that its number is seen behind the header.
+        is_behind
+            && self.next < self.damage
+            && self.lane.header(self.next).load(Ordering::Acquire) == 0 // B
+            && !self.is_lost()
     }
 
     /// Writes down again what was released, if somebody else has: a receiver that was taken over and went on for one
     /// store more, or a stranger. The sender would wait for what was released long ago.
     pub(crate) fn restate(&self) {
         let control = self.lane.control();
-        if self.is_lost() {
-            return;
-        }
-        if control.consumer.read.load(Ordering::Relaxed) != self.read {
-            control.consumer.read.store(self.read, Ordering::Release); // C
-        }
-        if control.head.word.load(Ordering::Relaxed) != self.head {
-            control.head.word.store(self.head, Ordering::Release); // C
+        for (word, ours) in [(&control.consumer.read, self.read), (&control.head.word, self.head)] {
+            // If it is a successor's, its number of takeovers comes with it; if one comes later, the swap fails.
+            let there = word.load(Ordering::Acquire); // D
+            if there != ours && !self.is_lost() {
+                let _ = word.compare_exchange(there, ours, Ordering::Release, Ordering::Relaxed); // C
+            }
         }
     }
 

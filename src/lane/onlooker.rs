@@ -231,8 +231,15 @@ impl<L: LaneView> Onlooker<L> {
         let tail = self.lane.control().producer.tail.load(Ordering::Relaxed);
         let from = self.next.max(if is_possible(read) { read } else { 0 });
         let lap = from + self.capacity;
-        // A sender that was killed between header and `tail` has left one record there.
-        self.limit = if ask_tail && (from..=lap).contains(&tail) { tail + 1 } else { lap };
+        if !ask_tail || !(from..=lap).contains(&tail) || !tail.is_multiple_of(8) {
+            self.limit = lap;
+            return;
+        }
+        // A sender that was killed between header and `tail` has left one record there. (A lane that nobody ever used has
+        // nothing, and its pages stay untouched.)
+        let is_used = self.lane.control().producer.takeovers.load(Ordering::Relaxed) != 0;
+        let is_behind = is_used && self.lane.header(tail).load(Ordering::Relaxed) != 0;
+        self.limit = tail + u64::from(is_behind);
     }
 
     /// Lets everything be seen again.

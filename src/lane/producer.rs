@@ -217,7 +217,10 @@ impl<L: LaneView> Producer<L> {
     pub(crate) fn is_cut_off(&self) -> bool {
         let read = self.lane.control().consumer.read.load(Ordering::Acquire); // D
         let is_ours = (self.head..self.tail).contains(&read) && read.is_multiple_of(8);
-        is_ours && self.lane.header(read).load(Ordering::Relaxed) == 0 && !self.is_lost()
+        // The number of a successor that wrote there is seen behind what it wrote (its walk's Y).
+        is_ours
+            && self.lane.header(read).load(Ordering::Acquire) == 0 // B
+            && !self.is_lost()
     }
 
     /// Sends nothing more here.

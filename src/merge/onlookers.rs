@@ -108,6 +108,7 @@ impl<L: LaneView> Onlookers<L> {
             lane.limit_to_now(self.rule != Rule::Total);
         }
         if self.rule == Rule::Total {
+            self.taken = None; // its lane is looked at with all the others
             self.look_at_all();
             let known = self.highest_head();
             let counter = stamps.load(Ordering::Relaxed);
@@ -136,6 +137,7 @@ impl<L: LaneView> Onlookers<L> {
                 self.news.push_back(Sight::Corrupt(index, position));
             }
             Glance::Record(seen) => {
+                debug_assert!(self.found[index as usize].is_none(), "it would stand in `heads` twice");
                 self.found[index as usize] = Some(seen);
                 self.heads.push(Reverse((seen.stamp, index)));
             }

@@ -122,6 +122,99 @@ fn a_successors_tail_shows_no_more_than_is_there() {
     });
 }
 
+/// A receiver that was taken over looks at its slot one lap later, where nothing is yet: that says nothing.
+#[test]
+fn a_lane_is_not_cut_off_for_a_receiver_that_was_taken_over() {
+    bounded(2, || {
+        let lane = ModelLane::new(64);
+        let (mut tx, evicted) = (producer(&lane, false), consumer(&lane, false));
+        let others = thread::spawn(move || {
+            let stamps = AtomicU64::new(0);
+            assert!(try_send(&mut tx, &payload(1, 1), Look::Exact, &stamps));
+            let mut rx = consumer(&lane, false);
+            assert_eq!(try_recv(&mut rx), Some(1));
+            for value in 2..5 {
+                assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, &stamps));
+            }
+        });
+        assert!(!evicted.is_cut_off());
+        others.join().unwrap();
+    });
+}
+
+/// The same for a producer.
+#[test]
+fn a_lane_is_not_cut_off_for_a_producer_that_was_taken_over() {
+    bounded(2, || {
+        let lane = ModelLane::new(64);
+        let stamps = AtomicU64::new(0);
+        let (mut evicted, mut rx) = (producer(&lane, false), consumer(&lane, false));
+        assert!(try_send(&mut evicted, &payload(1, 1), Look::Exact, &stamps));
+        let others = thread::spawn(move || {
+            let stamps = AtomicU64::new(0);
+            let mut tx = producer(&lane, false);
+            assert_eq!(try_recv(&mut rx), Some(1));
+            for value in 2..5 {
+                assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, &stamps));
+            }
+        });
+        assert!(!evicted.is_cut_off());
+        others.join().unwrap();
+    });
+}
+
+/// A receiver that was taken over writes down nothing over what its successor has.
+#[test]
+fn nothing_of_a_successor_is_written_over() {
+    bounded(2, || {
+        let lane = ModelLane::new(64);
+        let stamps = AtomicU64::new(0);
+        let (mut tx, evicted) = (producer(&lane, false), consumer(&lane, false));
+        assert!(try_send(&mut tx, &payload(1, 1), Look::Exact, &stamps));
+        let successor = {
+            let lane = lane.clone();
+            thread::spawn(move || {
+                let mut rx = consumer(&lane, false);
+                assert_eq!(try_recv(&mut rx), Some(1));
+                rx.give_back_all();
+                rx.released()
+            })
+        };
+        evicted.restate();
+        let released = successor.join().unwrap();
+        let control = lane.control();
+        assert_eq!(control.consumer.read.load(Ordering::Relaxed), released);
+        assert_eq!(control.head.word.load(Ordering::Relaxed), released);
+    });
+}
+
+/// What a receiver writes down again frees the room as the first time: behind its look at the record.
+#[test]
+fn what_is_written_down_again_is_released() {
+    bounded(2, || {
+        let lane = ModelLane::new(64);
+        let stamps = AtomicU64::new(0);
+        let (mut tx, mut rx) = (producer(&lane, false), consumer(&lane, false));
+        for value in 1..4 {
+            assert!(try_send(&mut tx, &payload(value, 1), Look::Exact, &stamps));
+        }
+        let receiver = thread::spawn(move || {
+            assert_eq!((try_recv(&mut rx), try_recv(&mut rx)), (Some(1), Some(2)));
+            let control = rx.lane().control();
+            control.consumer.read.store(0, Ordering::Relaxed);
+            control.head.word.store(0, Ordering::Relaxed);
+            rx.restate();
+        });
+        // The second of them goes where the first one was. (Between the two the words go back: no room, or damage.)
+        for value in 4..6 {
+            let Room::Ready(room) = tx.reserve(8, Look::Exact) else { break };
+            tx.fill(&room, 0, &payload(value, 1));
+            tx.commit(room, 8, &stamps);
+        }
+        receiver.join().unwrap();
+    });
+}
+
 #[test]
 fn one_lane_from_its_beginning() {
     loom::model(|| one_lane(0, [1, 2, 1], Look::Exact));

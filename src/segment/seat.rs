@@ -330,10 +330,10 @@ pub(crate) fn doubtful_pid(view: &View, company: &Company<'_>, set: Option<Set>,
     doubtful.then(|| claim.pid().unwrap_or(0))
 }
 
-/// For people: whether a claim stands in a seat's entry. In a free seat it is that of a holder which ended without
+/// For people: the claim in a seat's entry, 0 if there is none. In a free seat it is that of a holder which ended without
 /// leaving.
-pub(crate) fn has_claim(view: &View, side: Side) -> bool {
-    view.seat(side.entry()).claim.load(Ordering::Relaxed) != 0
+pub(crate) fn claim_word(view: &View, side: Side) -> u64 {
+    view.seat(side.entry()).claim.load(Ordering::Relaxed)
 }
 
 /// Why a seat could not be had.

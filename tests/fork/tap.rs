@@ -18,6 +18,8 @@ tests![
     receivers_that_are_killed,
     a_snapshot_of_a_busy_channel_ends,
     a_tap_takes_nothing,
+    limits_may_come_at_any_time,
+    a_snapshot_is_exact,
 ];
 
 fn time() -> Duration {
@@ -245,4 +247,52 @@ fn a_tap_takes_nothing() {
         assert_eq!(message.to_vec(), number.to_le_bytes());
     }
     sysring::remove(&name).expect("remove");
+}
+
+/// A limit that came when something had been shown made a lane stand twice among the heads, and counts wrong.
+fn limits_may_come_at_any_time() {
+    for builder in [spsc(), mpsc().senders(2), mpsc().senders(2).order(Order::PerSender)] {
+        let name = Name::new();
+        let (mut tx, mut rx) =
+            (builder.sender(&name).expect("a seat"), builder.receiver(&name).expect("a seat"));
+        let send = |tx: &mut sysring::Sender, texts: &[&str]| {
+            texts.iter().for_each(|text| tx.send(text).expect("send"))
+        };
+        let shown = |tap: &mut Tap| match tap.next() {
+            Some(Tapped::Message(message)) => Some(String::from_utf8(message.bytes).expect("text")),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        send(&mut tx, &["a", "b", "c"]);
+        let mut tap = Observer::open(&name).expect("look").tap();
+        assert_eq!(shown(&mut tap).as_deref(), Some("a"));
+        let mut tap = tap.snapshot();
+        send(&mut tx, &["d"]);
+        assert_eq!([(); 3].map(|()| shown(&mut tap)), [Some("b".into()), Some("c".into()), None]);
+        let mut tap = tap.follow();
+        assert_eq!(shown(&mut tap).as_deref(), Some("d"));
+        send(&mut tx, &["e", "f"]);
+        let mut tap = tap.from_now();
+        assert_eq!((shown(&mut tap), tap.shown(), tap.missed()), (None, 4, 0));
+        send(&mut tx, &["g"]);
+        assert_eq!((0..7).map(|_| rx.recv_vec().expect("a message")).count(), 7);
+        let Some(Tapped::Missed(missed)) = tap.next() else { panic!("it has gone by") };
+        assert_eq!((missed.messages, tap.shown(), tap.missed()), (1, 4, 1));
+        let tap = tap.from_now();
+        assert_eq!((tap.shown(), tap.missed()), (4, 1));
+        sysring::remove(&name).expect("remove");
+    }
+}
+
+/// Without stamps, too, a snapshot ends where the sender was.
+fn a_snapshot_is_exact() {
+    for builder in [spsc(), mpsc().senders(2), mpsc().senders(2).order(Order::PerSender)] {
+        let name = Name::new();
+        let mut tx = builder.sender(&name).expect("a seat");
+        tx.send("a").expect("send");
+        let tap = Observer::open(&name).expect("look").tap().snapshot();
+        tx.send("b").expect("send");
+        assert_eq!(tap.count(), 1);
+        sysring::remove(&name).expect("remove");
+    }
 }
