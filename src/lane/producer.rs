@@ -89,7 +89,8 @@ impl<L: LaneView> Producer<L> {
         };
         // What a predecessor met in the receiver's words is right again.
         control.producer.corrupt.store(0, Ordering::Relaxed);
-        control.producer.tail.store(tail, Ordering::Release); // S
+        // The walk's fence (Y) stands behind what a predecessor has published, and so does whoever sees this.
+        control.producer.tail.store(tail, Ordering::Relaxed);
         control.producer.sent.store(sent, Ordering::Relaxed);
         let takeover = control.producer.takeovers.load(Ordering::Relaxed).wrapping_add(1);
         control.producer.takeovers.store(takeover, Ordering::Relaxed);
@@ -215,12 +216,10 @@ impl<L: LaneView> Producer<L> {
     /// Whether nothing is where the receiver goes on, although this producer has published there: another one that should
     /// not have been has written over it. By its own tail, whatever the other has made of the shared one.
     pub(crate) fn is_cut_off(&self) -> bool {
-        let read = self.lane.control().consumer.read.load(Ordering::Acquire); // D
+        // Relaxed: what lies there was written by this one, or before it came.
+        let read = self.lane.control().consumer.read.load(Ordering::Relaxed);
         let is_ours = (self.head..self.tail).contains(&read) && read.is_multiple_of(8);
-        // The number of a successor that wrote there is seen behind what it wrote (its walk's Y).
-        is_ours
-            && self.lane.header(read).load(Ordering::Acquire) == 0 // B
-            && !self.is_lost()
+        is_ours && self.lane.header(read).load(Ordering::Relaxed) == 0 && !self.is_lost()
     }
 
     /// Sends nothing more here.
