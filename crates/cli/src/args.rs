@@ -175,7 +175,7 @@ pub(crate) struct RecvArgs {
     /// Never end when the senders have gone: others may come
     #[arg(long, conflicts_with = "eof")]
     pub(crate) follow: bool,
-    /// End when K senders have come and gone
+    /// End when K senders have come and gone since the last end of the stream, also those whose messages were taken before
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) eof: Option<u64>,
     /// Write to a file instead of stdout; what it holds is replaced once the channel is open

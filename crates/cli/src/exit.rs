@@ -95,7 +95,8 @@ impl From<OpenError> for Failure {
             OpenErrorKind::Removed if error.address().starts_with("id:") => NO_CHANNEL,
             kind => open_status(kind),
         };
-        Self::new(status, error.to_string())
+        // The text speaks to programmers here.
+        Self::new(status, error.to_string().replace("allow it with trust_uid", "allow it with --trust"))
     }
 }
 
@@ -120,7 +121,7 @@ impl Failure {
             RecvError::Interrupted => return Self::interrupted(),
             RecvError::Disconnected => (GONE, ""),
             RecvError::Removed => (GONE, ANEW),
-            RecvError::Corrupt(_) => (DAMAGED, REPLACE),
+            RecvError::Corrupt(_) => (DAMAGED, RESCUED),
             RecvError::Attach(open) => (open_status(open.kind()), ""),
             _ => (FAILURE, ""),
         };
@@ -129,6 +130,8 @@ impl Failure {
 }
 
 const ANEW: &str = "'--create' makes a new one";
+const RESCUED: &str =
+    "what the other lanes hold can be received; 'sysring rm' removes the channel, '--create' makes a new one";
 const REPLACE: &str = "'sysring rm' removes it, '--create' makes a new one";
 
 fn advised(what: String, advice: &str) -> String {

@@ -47,7 +47,8 @@ pub(crate) struct Row {
 pub(crate) struct Rows(Vec<Row>);
 
 pub(crate) fn run(args: &LsArgs) -> Result<(), Failure> {
-    let rows = Rows(sysring::list()?.iter().map(row).collect());
+    let mut rows = Rows(sysring::list()?.iter().map(row).collect());
+    rows.0.sort_by(|a, b| a.address.cmp(&b.address).then(a.id.cmp(&b.id)));
     if args.json { output::print_json(&rows) } else { output::print_styled(&text(&rows.0)) }
 }
 

@@ -203,6 +203,8 @@ file. A pipe whose reader was too slow when a signal came may end with a part of
 error then says; the message itself stays in the channel. A socket or a terminal that takes nothing cannot tell: half a \
 second after the signal the process ends, and the messages that were being written, 128 KiB or one message of them, come again.",
     "After SIGINT or SIGTERM one line says how many messages were received, if there were any.",
+    "A damaged lane is told of at the end, with status 7 (with --follow at once): the messages of the other lanes are \
+received. With standard output closed (>&-) messages go nowhere: the system then gives the command /dev/null.",
     "On a terminal a transfer of more than half a second shows its progress on standard error, and a summary at its \
 end, unless the messages themselves go to that terminal.",
 ];
@@ -218,8 +220,16 @@ pub(crate) fn notes(command: &str) -> Vec<&'static str> {
         ],
         "send" => SENDING,
         "recv" => RECEIVING,
-        "stat" | "ls" | "tap" => &[LOOKING, COLOURS],
+        "stat" | "ls" => &[LOOKING, COLOURS],
+        "tap" => &[
+            LOOKING,
+            "The process that is named has the message's seat, or had it last: where senders come and go, one that has \
+left may have sent what waits. What was received before it could be shown is told as missed.",
+            COLOURS,
+        ],
         "top" => &[
+            "Keys: arrows or j and k select; Enter shows one channel, Esc leads back; s sorts, S the other way round; / \
+filters; p pauses; + and - change the interval; r removes the channel; ? shows help; q ends it.",
             "It only looks, but for r, which removes the selected channel after a question.",
             "A wait is timed from the first frame that showed it, with nothing moved since.",
             COLOURS,

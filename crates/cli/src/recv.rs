@@ -3,10 +3,10 @@
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use sysring::{Builder, Channel, EndOfStream, Receiver, RecvBatch, RecvError, RecvTimeoutError};
+use sysring::{Builder, Channel, Corruption, EndOfStream, Receiver, RecvBatch, RecvError, RecvTimeoutError};
 
 use crate::args::RecvArgs;
-use crate::exit::{FAILURE, Failure, TIMED_OUT, errno};
+use crate::exit::{DAMAGED, FAILURE, Failure, TIMED_OUT, errno};
 use crate::progress::Progress;
 use crate::sink::{BLOCK, Cut, Sink, Why};
 use crate::{signals, transfer};
@@ -62,10 +62,17 @@ fn receive(args: &RecvArgs, receiver: &mut Receiver, sink: &mut Sink) -> Result<
     let limit = args.count.unwrap_or(u64::MAX);
     let mut wanted = 1;
     let (mut received, mut written) = (0, 0);
+    let mut damage = Damage::default();
     while received < limit {
         let max = usize::try_from(limit - received).map_or(wanted, |left| wanted.min(left));
-        let Some(batch) = next_batch(args, receiver, max)? else {
-            break;
+        let batch = match next_batch(args, receiver, max) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => break,
+            Err(Stop::Failed(failure)) => return Err(damage.first(failure)),
+            Err(Stop::Damaged(corruption)) => {
+                damage.note(args, corruption)?;
+                continue;
+            }
         };
         let messages = batch.len();
         transfer::writing(true);
@@ -85,7 +92,48 @@ fn receive(args: &RecvArgs, receiver: &mut Receiver, sink: &mut Sink) -> Result<
         }
     }
     progress.finish();
-    Ok(())
+    damage.end()
+}
+
+/// What was met, and is told at the end: the other lanes go on.
+#[derive(Debug, Default)]
+struct Damage {
+    lanes: Vec<u32>,
+    failure: Option<Failure>,
+}
+
+impl Damage {
+    /// A lane is damaged. An error if nothing else can come.
+    fn note(&mut self, args: &RecvArgs, corruption: Corruption) -> Result<(), Failure> {
+        let failure = Failure::recv(&args.name, &RecvError::Corrupt(corruption));
+        if self.lanes.contains(&corruption.lane) {
+            return Err(self.first(failure));
+        }
+        self.lanes.push(corruption.lane);
+        if args.follow {
+            failure.say(); // the end may be far away
+            self.failure.get_or_insert(Failure::quiet(DAMAGED));
+        } else {
+            self.failure.get_or_insert(failure);
+        }
+        Ok(())
+    }
+
+    /// The damage goes before whatever ended the transfer, but for a signal.
+    fn first(&mut self, failure: Failure) -> Failure {
+        self.failure.take().filter(|_| !signals::noted()).unwrap_or(failure)
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Why there are no messages.
+#[derive(Debug)]
+enum Stop {
+    Failed(Failure),
+    Damaged(Corruption),
 }
 
 fn not_written(args: &RecvArgs, sink: &Sink, cut: Cut) -> Failure {
@@ -113,7 +161,7 @@ fn next_batch<'a>(
     args: &RecvArgs,
     receiver: &'a mut Receiver,
     max: usize,
-) -> Result<Option<RecvBatch<'a>>, Failure> {
+) -> Result<Option<RecvBatch<'a>>, Stop> {
     let received = match args.timeout {
         None => receiver.recv_batch(max),
         Some(timeout) => match receiver.recv_batch_timeout(max, timeout) {
@@ -121,19 +169,20 @@ fn next_batch<'a>(
             Err(RecvTimeoutError::Failed(error)) => Err(error),
             Err(RecvTimeoutError::Timeout) => {
                 let name = &args.name;
-                return Err(Failure::new(
+                return Err(Stop::Failed(Failure::new(
                     TIMED_OUT,
                     format!(
                         "recv from {name}: no message within {timeout:?} (ETIMEDOUT); see who \
                          should send with 'sysring stat {name}'"
                     ),
-                ));
+                )));
             }
         },
     };
     match received {
         Ok(batch) => Ok(Some(batch)),
         Err(RecvError::Disconnected) => Ok(None),
-        Err(error) => Err(Failure::recv(&args.name, &error)),
+        Err(RecvError::Corrupt(corruption)) => Err(Stop::Damaged(corruption)),
+        Err(error) => Err(Stop::Failed(Failure::recv(&args.name, &error))),
     }
 }

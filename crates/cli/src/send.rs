@@ -73,11 +73,11 @@ fn no_frame(args: &SendArgs, error: &FrameError) -> Failure {
 }
 
 fn no_room(args: &SendArgs, timeout: Duration) -> Failure {
-    let name = &args.name;
+    let (name, tally) = (&args.name, transfer::tally().unwrap_or_default());
     Failure::new(
         TIMED_OUT,
         format!(
-            "send to {name}: no room within {timeout:?} (ETIMEDOUT); see who should receive with \
+            "send to {name}: no room within {timeout:?} (ETIMEDOUT); {tally}; see who should receive with \
              'sysring stat {name}'"
         ),
     )

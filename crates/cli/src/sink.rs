@@ -68,7 +68,16 @@ impl Sink {
         let open = |new: bool| OpenOptions::new().write(true).append(append).create_new(new).open(path);
         let (file, created) = match open(false) {
             Ok(file) => (file, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (open(true).map_err(failed)?, true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match open(true) {
+                Ok(file) => (file, true),
+                // A link that leads to a file that is not there: as a shell does, make that.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let made =
+                        OpenOptions::new().write(true).append(append).create(true).truncate(false).open(path);
+                    (made.map_err(failed)?, false)
+                }
+                Err(error) => return Err(failed(error)),
+            },
             Err(error) => return Err(failed(error)),
         };
         let regular = file.metadata().map_err(failed)?.is_file();

@@ -59,7 +59,7 @@ complete -c sysring -n "__fish_sysring_using_subcommand send" -l create -d 'Make
 complete -c sysring -n "__fish_sysring_using_subcommand send" -s h -l help -d 'Print help'
 complete -c sysring -n "__fish_sysring_using_subcommand recv" -l count -d 'End after N messages' -r
 complete -c sysring -n "__fish_sysring_using_subcommand recv" -l timeout -d 'Give up when no message came for this long' -r
-complete -c sysring -n "__fish_sysring_using_subcommand recv" -l eof -d 'End when K senders have come and gone' -r
+complete -c sysring -n "__fish_sysring_using_subcommand recv" -l eof -d 'End when K senders have come and gone since the last end of the stream, also those whose messages were taken before' -r
 complete -c sysring -n "__fish_sysring_using_subcommand recv" -l to-file -d 'Write to a file instead of stdout; what it holds is replaced once the channel is open' -r -F
 complete -c sysring -n "__fish_sysring_using_subcommand recv" -l framing -d 'What is written: lines, length (4 bytes little-endian before each message) or raw bytes' -r -f -a "lines\t'Each message and a newline'
 length\t'A 4-byte little-endian length before each message'

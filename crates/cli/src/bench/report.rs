@@ -128,10 +128,11 @@ impl Settings {
 
     /// `5 rounds of 300 ms`.
     pub(super) fn text(&self) -> String {
-        match self.rounds {
+        let rounds = match self.rounds {
             1 => format!("1 round of {} ms", self.time_ms),
             rounds => format!("{rounds} rounds of {} ms", self.time_ms),
-        }
+        };
+        if cfg!(debug_assertions) { rounds + ", by a debug build" } else { rounds }
     }
 }
 

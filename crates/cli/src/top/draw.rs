@@ -11,11 +11,8 @@ use super::columns::{self, Column, Pen, fit};
 use super::format::{Glyphs, shorten, visible, wrap};
 use super::model::{Model, Track};
 use super::text;
-use super::view::View;
+use super::view::{LEAST, View};
 use crate::state::State;
-
-/// Below this there is nothing sensible to show.
-const LEAST: (u16, u16) = (30, 6);
 
 /// From this height on the overview tells more of the selected channel.
 const WITH_BRIEF: u16 = 12;

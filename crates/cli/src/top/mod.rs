@@ -158,7 +158,10 @@ impl Top {
             let wait = self.view.interval.saturating_sub(looked.elapsed());
             // While paused it draws too, to find out that the terminal has gone.
             let wait = if self.view.paused { self.view.interval } else { wait };
-            let action = match inputs.recv_timeout(wait) {
+            let input = inputs.recv_timeout(wait);
+            let size = screen.terminal.size()?;
+            self.view.resize(size.width, size.height);
+            let action = match input {
                 Ok(Input::Key(key)) => self.view.key(&mut self.model, key),
                 Ok(Input::Resized) => Action::Nothing,
                 Ok(Input::End(signal)) => return Ok(Err(ended(signal))),

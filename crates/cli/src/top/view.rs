@@ -82,8 +82,15 @@ pub(super) struct View {
     pub(super) dialog: Option<i32>,
     /// What the last command came to.
     pub(super) message: Option<String>,
+    /// Columns and rows of the window.
+    size: (u16, u16),
     selected: Option<Selected>,
 }
+
+/// Columns and rows without which nothing is shown.
+pub(super) const LEAST: (u16, u16) = (30, 6);
+/// And without which nothing is removed: the question would not be shown whole.
+const LEAST_TO_ASK: (u16, u16) = (40, 10);
 
 #[derive(Clone, Debug)]
 struct Selected {
@@ -106,8 +113,21 @@ impl View {
             scroll: 0,
             dialog: None,
             message: None,
+            size: (80, 24),
             selected: None,
         }
+    }
+
+    /// The window has so many columns and rows. A question that does not fit is not asked any more.
+    pub(super) fn resize(&mut self, columns: u16, rows: u16) {
+        self.size = (columns, rows);
+        if !self.holds(LEAST_TO_ASK) {
+            self.dialog = None;
+        }
+    }
+
+    fn holds(&self, (columns, rows): (u16, u16)) -> bool {
+        self.size.0 >= columns && self.size.1 >= rows
     }
 
     /// The channels that the filter lets through, in order.
@@ -183,6 +203,10 @@ impl View {
                 KeyCode::Char('u') if self.typing => {}
                 _ => return Action::Nothing,
             }
+        }
+        if !self.holds(LEAST) {
+            // Nobody does what nobody sees.
+            return if key.code == KeyCode::Char('q') { Action::Quit } else { Action::Nothing };
         }
         self.message = None;
         if let Some(id) = self.dialog {
@@ -278,6 +302,9 @@ impl View {
     fn ask_to_remove(&mut self, model: &Model) {
         match self.subject(model) {
             None => self.message = Some("there is no channel to remove".into()),
+            Some(_) if !self.holds(LEAST_TO_ASK) => {
+                self.message = Some(format!("to remove: {}x{} at least", LEAST_TO_ASK.0, LEAST_TO_ASK.1));
+            }
             Some(track) if track.gone.is_some() => self.message = Some("that channel has gone".into()),
             Some(track) if track.picture.state == State::Removed => {
                 self.message = Some("it was removed already, and lives until all have left it".into());
@@ -413,6 +440,23 @@ mod tests {
             assert_eq!(press(&mut view, &mut model, code), Action::Nothing);
         }
         assert!(!view.detail && view.dialog.is_none());
+    }
+
+    #[test]
+    fn nothing_is_removed_unseen() {
+        let (mut view, mut model) = (view(), model());
+        view.resize(39, 10);
+        type_in(&mut view, &mut model, "r");
+        assert!(view.dialog.is_none() && view.message.is_some());
+        view.resize(40, 10);
+        type_in(&mut view, &mut model, "r");
+        assert!(view.dialog.is_some());
+        view.resize(29, 5);
+        assert!(view.dialog.is_none());
+        for code in [KeyCode::Char('r'), KeyCode::Char('y'), KeyCode::Char('s')] {
+            assert_eq!(press(&mut view, &mut model, code), Action::Nothing);
+        }
+        assert_eq!(press(&mut view, &mut model, KeyCode::Char('q')), Action::Quit);
     }
 
     #[test]

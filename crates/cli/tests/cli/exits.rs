@@ -371,6 +371,31 @@ fn a_damaged_lane_is_7_behind_what_is_whole() {
     assert_eq!(name.stat()["state"], "damaged");
 }
 
+/// The other lanes go on: what they hold is received, and the damage is told of at the end.
+#[test]
+fn a_damaged_lane_keeps_nobody_from_the_others() {
+    let name = Name::create(&["--senders", "2", "--capacity", "4KiB"]);
+    let senders = ["a", "b"].map(|text| {
+        let mut sender = Running::start(&["send", name.str()]);
+        let waits = name.stat()["messages"].as_u64().unwrap();
+        sender.type_in(&format!("{text}1\n{text}2\n"));
+        until("both wait", || name.stat()["messages"] == waits + 2);
+        sender
+    });
+    drop(senders);
+    let mapping = Segment::from_id(name.stat()["id"].as_i64().unwrap() as i32).attach().unwrap();
+    // Behind the first record, which has a header, a stamp and two bytes.
+    mapping.write(8192 + 24, &u64::MAX.to_le_bytes()).unwrap();
+    let ended = run(&["recv", name.str()]);
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "a1\nb1\nb2\n");
+    ended.failed(7, &[name.str(), "lane 0", "other lanes", "sysring rm"]);
+    // And whoever comes next is told again, and receives what came since.
+    run_with(&["send", name.str()], "c\n").quiet(0);
+    let ended = run(&["recv", name.str(), "--timeout", "2s", "--follow"]);
+    assert_eq!(ended.stdout, b"c\n");
+    ended.failed(7, &[name.str(), "lane 0"]);
+}
+
 /// What cannot be told on stderr changes no status.
 #[test]
 fn a_closed_stderr_keeps_the_status() {
