@@ -89,7 +89,13 @@ pub(super) fn overview<'a>() -> [Column<Row<'a>>; 12] {
         column("CHANNEL", (12, 40), 0, |track, _, _| track.picture.address.clone()),
         column("STATE", (9, 10), 1, |track, _, _| state_of(track)),
         column("KIND", (4, 4), 6, |track, _, _| told(track, |content| state::kind(content.kind).into())),
-        column("SEND", (7, 7), 5, |track, _, _| told(track, seats)),
+        column("SEND", (5, 7), 5, |track, _, cells| {
+            told(track, |content| {
+                let text = seats(content);
+                // Where both numbers have no room, who is there counts.
+                if text.len() > cells { text.split('/').next().unwrap_or_default().to_owned() } else { text }
+            })
+        }),
         column("RECEIVER", (11, 24), 4, |track, _, _| told(track, |content| content.receiver.cell())),
         column("DEPTH", (9, 20), 2, |track, pen, cells| {
             told(track, |content| depth(pen, content.depth(), content.messages(), cells))
