@@ -30,7 +30,7 @@ use crate::segment::set::{self, NoSet, Owner, Set, mark_removed};
 use crate::segment::view::{Plan, Unready, View, abandon, probe};
 use crate::sync::Ordering;
 use crate::sys::sem::{self, Op};
-use crate::sys::shm::{self, Access};
+use crate::sys::shm::{self, Access, ShmStat};
 use crate::sys::{Errno, process};
 
 /// Whether the channel must, may or must not exist.
@@ -58,11 +58,19 @@ pub(super) fn anonymous(builder: &Builder) -> Result<Arc<Shared>, OpenError> {
     let id = make_segment(builder, &address, shm::IPC_PRIVATE, &mut plan)?;
     let fail = |call, errno| OpenError::system(&address, call, errno);
     let attached = Region::attach(id, Access::ReadWrite);
-    // Before it was attached the id may have become another segment's.
-    let marked = if is_our_making(id, plan.geometry.total()) { shm::remove(id) } else { Err(Errno::EIDRM) };
+    // Before it was attached the id may have become another segment's. Afterwards it cannot go away, and the id is all that
+    // leads to it: an error is asked about once more.
+    let stat = shm::stat(id).or_else(|errno| if attached.is_ok() { shm::stat(id) } else { Err(errno) });
+    let marked = match stat {
+        Ok(stat) if is_ours(&stat, plan.geometry.total()) => {
+            shm::remove(id).map_err(|errno| ("shmctl(IPC_RMID)", errno))
+        }
+        Ok(_) => Err(("shmctl(IPC_RMID)", Errno::EIDRM)),
+        Err(errno) => Err(("shmctl(IPC_STAT)", errno)),
+    };
     // From here on the memory goes with its last process, even if that is killed in the next line.
     let region = Arc::new(attached.map_err(|errno| fail("shmat", errno))?);
-    marked.map_err(|errno| fail("shmctl(IPC_RMID)", errno))?;
+    marked.map_err(|(call, errno)| fail(call, errno))?;
     let owner = owner(builder, id).map_err(|(call, errno)| fail(call, errno))?;
     if builder.lock {
         shm::lock(id).map_err(|errno| fail("shmctl(SHM_LOCK)", errno))?;
@@ -159,8 +167,11 @@ fn make_segment(
 
 /// Whether a segment is what this process has just made with that size, and not another one that has its id since.
 fn is_our_making(id: i32, size: u64) -> bool {
-    let ours = (process::euid(), process::pid(), size);
-    shm::stat(id).is_ok_and(|stat| (stat.cuid, stat.cpid, stat.size) == ours)
+    shm::stat(id).is_ok_and(|stat| is_ours(&stat, size))
+}
+
+fn is_ours(stat: &ShmStat, size: u64) -> bool {
+    (stat.cuid, stat.cpid, stat.size) == (process::euid(), process::pid(), size)
 }
 
 /// Whose the segment is, and so the semaphore set that is made for it; after giving it to the group that was asked for.

@@ -55,7 +55,7 @@ use super::layout::{Geometry, Header};
 use super::region::Company;
 use super::set::Set;
 use super::view::View;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence, tell_sanitizer};
 use crate::sys::sem::{self, Op};
 use crate::sys::{Errno, process};
 
@@ -211,6 +211,7 @@ pub(crate) fn take(place: &impl Place, set: Set, mine: Claim) -> Result<bool, No
         }
     }
     fence(Ordering::SeqCst); // M
+    tell_sanitizer(word);
     let present = Set::of(place.header()) == Some(set);
     match claimed {
         Ok(()) => Ok(present),

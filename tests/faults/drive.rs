@@ -254,11 +254,16 @@ fn prepare(
         }
         // That a process is gone is no failure, but an answer; where it is not so, nobody could go on.
         let is_told = |errno: i32| errno != libc::ESRCH || step.ends_with("dead") || step.ends_with("zombie");
+        // The same of a segment, for whoever asks because the set is gone: who believes it takes the channel down.
+        let is_gone = |errno: i32| {
+            let asks = occurrence > 0 && step.ends_with("set lost") && call.name == "shmctl(IPC_STAT)";
+            asks && (errno == libc::EIDRM || errno == libc::EINVAL)
+        };
         let errnos = match form {
             Form::Once => call.errnos(),
             Form::Lasting => call.lasting(),
         };
-        let errnos = errnos.iter().filter(|&&errno| is_told(errno));
+        let errnos = errnos.iter().filter(|&&errno| is_told(errno) && !is_gone(errno));
         plans.extend(errnos.map(|&errno| Plan { call: call.clone(), occurrence, errno, form }));
     }
     Ok(Job { scenario, steps, plans, quick })
