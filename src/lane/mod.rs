@@ -28,6 +28,8 @@
 //! | B | [`Consumer::peek`], [`Consumer::receive_at_once`], [`Consumer::take_at_once`], header load | Acquire | A |
 //! | C | [`Consumer::release`], [`Consumer::receive_at_once`], `read` and `head` store | Release | D |
 //! | D | [`Producer::reserve`], `head` and `read` load | Acquire | C |
+//! | S | [`Producer::commit`], [`Producer::send_at_once`], `tail` store | Release | s |
+//! | s | [`Consumer::is_cut_off`], `tail` load | Acquire | S |
 //! | Y | [`Producer::reserve`], fence behind D | Release | Z |
 //! | Z | [`Onlooker`], fence before `read` | Acquire | Y, C |
 //!

@@ -47,7 +47,6 @@ pub(crate) const HELP: Styles = Styles::styled()
     .placeholder(AnsiColor::Green.on_default());
 
 /// Rows under a head line, each column as wide as its widest cell.
-#[allow(dead_code, reason = "for commands whose tables have no states")]
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     lines(head, rows, |_, _| PLAIN, PLAIN)
 }

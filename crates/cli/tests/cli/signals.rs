@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Ended, Name, Running, program, run, run_with, until};
+use crate::support::{Ended, Name, Running, TempFile, program, run, run_with, until};
 
 /// SIGINT and its status, SIGTERM and its status.
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
@@ -39,27 +39,6 @@ fn lines(count: usize) -> String {
 fn rest(name: &Name) -> String {
     let count = name.stat()["messages"].to_string();
     run(&["recv", name.str(), "--count", &count]).ok()
-}
-
-/// A file that goes away with the test.
-struct TempFile(std::path::PathBuf);
-
-impl TempFile {
-    fn new(content: &str) -> Self {
-        let path = std::env::temp_dir().join(Name::new().str());
-        fs::write(&path, content).unwrap();
-        Self(path)
-    }
-
-    fn str(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[test]

@@ -1,30 +1,6 @@
 //! Data through a channel: nothing lost, nothing added, nothing mixed up.
 
-use std::fs;
-use std::path::PathBuf;
-
-use crate::support::{Name, Running, noise, numbers, run, run_with, until};
-
-/// A file that goes away with the test.
-struct TempFile(PathBuf);
-
-impl TempFile {
-    fn new(name: &Name, content: &[u8]) -> Self {
-        let path = std::env::temp_dir().join(name.str());
-        fs::write(&path, content).unwrap();
-        Self(path)
-    }
-
-    fn str(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
+use crate::support::{Name, Running, TempFile, noise, numbers, run, run_with, until};
 
 fn length_frames(messages: &[Vec<u8>]) -> Vec<u8> {
     let frame = |message: &Vec<u8>| {
@@ -108,7 +84,7 @@ fn framings_meet() {
 fn large_data_as_chunks_and_raw_from_a_file() {
     let data = noise((16 << 20) + 12_345, 42);
     let name = Name::create(&[]);
-    let file = TempFile::new(&name, &data);
+    let file = TempFile::new(&data);
     let receiver = Running::start(&["recv", name.str(), "--framing", "raw"]);
     run(&["send", name.str(), "--framing", "chunk=64KiB", file.str()]).quiet(0);
     same(&receiver.wait().ok_bytes(), &data);
