@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{Cursor, Read as _};
-use std::num::NonZero;
+use std::io::Cursor;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use roxmltree::{Document, Node};
 use serde_json::{Value, json};
 
-use crate::support::{Name, Running, alone, assert_empty, program, run, run_with, until};
+use crate::support::{Name, Running, alone, assert_empty, run, run_with, until};
+use crate::terminal::{Terminal, screen};
 
 /// Short enough for a test, long enough for some messages.
 const SHORT: [&str; 5] = ["bench", "--rounds", "1", "--time", "5ms"];
@@ -485,19 +484,10 @@ fn a_closed_stdout_is_no_error_and_the_plot_is_drawn() {
 
 #[test]
 fn on_a_terminal_the_remaining_time_is_shown_and_then_gone() {
-    let pair = native_pty_system().openpty(PtySize { rows: 60, cols: 160, ..PtySize::default() }).unwrap();
-    let mut command = CommandBuilder::new(program());
-    command.args(["bench", "--only", "latency", "--rounds", "2", "--time", "300ms"]);
-    let mut child = pair.slave.spawn_command(command).unwrap();
-    drop(pair.slave);
-    let mut output = Vec::new();
-    // A terminal that has lost its last process ends with an error.
-    let _ = pair.master.try_clone_reader().unwrap().read_to_end(&mut output);
-    assert!(child.wait().unwrap().success());
-    let all = String::from_utf8_lossy(&output);
+    let args = ["bench", "--only", "latency", "--rounds", "2", "--time", "300ms"];
+    let (status, all) = Terminal::start(&args, &[]).wait();
+    assert_eq!(status, 0, "{all}");
     assert!(all.contains(" left ") && all.contains("latency, sleeping"), "{all}");
-    let mut screen = vt100::Parser::new(NonZero::new(60).unwrap(), NonZero::new(160).unwrap(), 0);
-    screen.process(&output);
-    let shown = screen.screen().contents();
+    let shown = screen(&all);
     assert!(shown.starts_with("sysring ") && shown.contains("p99.9") && !shown.contains(" left"), "{shown}");
 }

@@ -2,7 +2,7 @@
 
 use sysring::segment::{Mapping, Segment};
 
-use crate::support::{Name, Running, program, run, run_with, until};
+use crate::support::{Name, Running, outside, program, run, run_with, until};
 use crate::terminal::Terminal;
 
 const ESCAPE: char = '\u{1b}';
@@ -115,7 +115,7 @@ fn a_pipe_gets_no_escapes() {
 fn the_variables_that_decide() {
     let name = Name::create(&[]);
     let stat = |variables: &[(&str, &str)]| {
-        let mut command = std::process::Command::new(program());
+        let mut command = outside(program());
         command.args(["stat", name.str()]).envs(variables.iter().copied());
         let output = command.output().unwrap();
         assert!(output.status.success());

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Ended, Name, Running, noise, program, run, run_with, until};
+use crate::support::{Ended, Name, Running, noise, outside, program, run, run_with, until};
 
 /// The longest message of a channel with the defaults.
 const LONGEST: usize = 524_272;
@@ -41,7 +41,7 @@ fn frames(messages: &[Vec<u8>]) -> Vec<u8> {
 
 /// A line of bash, in which `$SYSRING` is the program, `$1` and `$2` are channels and `$3` is a port.
 fn bash(line: &str, names: [&Name; 2], port: u16) -> Running {
-    let mut command = Command::new("bash");
+    let mut command = outside("bash");
     command.args(["--norc", "-c", &format!("set -o pipefail; {line}"), "bash"]);
     command.args([names[0].str(), names[1].str(), &port.to_string()]).env("SYSRING", program());
     Running::of_with_input(command, "")

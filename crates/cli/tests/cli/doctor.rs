@@ -1,14 +1,12 @@
 //! `doctor` on this machine, and on one with made-up limits: an IPC namespace has its own.
 
 use std::fs;
-use std::io::Read as _;
-use std::thread;
 
-use portable_pty::{CommandBuilder, NativePtySystem, PtySize, PtySystem as _};
 use serde_json::Value;
 use sysring::segment::Segment;
 
-use crate::support::{Ended, Name, Running, alone, assert_empty, program, run, until};
+use crate::support::{Ended, Name, Running, alone, assert_empty, run};
+use crate::terminal::Terminal;
 
 const IDS: [&str; 20] = [
     "shmmni",
@@ -206,41 +204,11 @@ fn what_the_dead_left_behind_is_shown_and_then_collected() {
     assert_empty();
 }
 
-/// What it writes to a terminal.
-fn on_a_terminal(variables: &[(&str, &str)]) -> String {
-    let size = PtySize { rows: 60, cols: 200, pixel_width: 0, pixel_height: 0 };
-    let pair = NativePtySystem::default().openpty(size).unwrap();
-    let mut command = CommandBuilder::new(program());
-    command.arg("doctor");
-    command.cwd("/"); // else the home, which another user's environment may name
-    command.env("TERM", "xterm-256color");
-    ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"].iter().for_each(|name| command.env_remove(name));
-    variables.iter().for_each(|(name, value)| command.env(name, value));
-    let mut child = pair.slave.spawn_command(command).unwrap();
-    drop(pair.slave);
-    let mut reader = pair.master.try_clone_reader().unwrap();
-    let reader = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // A terminal whose last process has gone gives an error.
-        let _ = reader.read_to_end(&mut bytes);
-        String::from_utf8(bytes).unwrap()
-    });
-    let mut killer = child.clone_killer();
-    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        until("the doctor ends", || child.try_wait().unwrap().is_some());
-    }));
-    if let Err(panic) = ended {
-        let _ = killer.kill();
-        std::panic::resume_unwind(panic);
-    }
-    reader.join().unwrap()
-}
-
 #[test]
 fn colours_are_for_terminals() {
-    let text = on_a_terminal(&[]);
+    let (_, text) = Terminal::start(&["doctor"], &[]).wait();
     assert!(text.contains("\x1b[32mok"), "{text:?}");
-    let text = on_a_terminal(&[("NO_COLOR", "1")]);
+    let (_, text) = Terminal::start(&["doctor"], &[("NO_COLOR", "1")]).wait();
     assert!(text.contains("sem-undo") && !text.contains('\x1b'), "{text:?}");
 }
 

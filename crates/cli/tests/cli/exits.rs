@@ -1,13 +1,12 @@
 //! Every exit status and its line.
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 use sysring::segment::{Key, Segment};
 
 use crate::support::{
-    Ended, Name, Running, alone, assert_empty, program, run, run_preloaded, run_with, until,
+    Ended, Name, Running, alone, assert_empty, outside, program, run, run_preloaded, run_with, until,
 };
 
 #[test]
@@ -255,7 +254,7 @@ fn writers(name: &Name) -> Vec<Vec<&str>> {
 
 /// With its stdout on this device.
 fn onto(device: &str, args: &[&str]) -> Ended {
-    let mut command = Command::new("sh");
+    let mut command = outside("sh");
     command.args(["-c", &format!("exec \"$0\" \"$@\" > {device}")]).arg(program()).args(args);
     Running::of_with_input(command, "").wait()
 }
@@ -401,7 +400,7 @@ fn a_damaged_lane_keeps_nobody_from_the_others() {
 fn a_closed_stderr_keeps_the_status() {
     let name = Name::new();
     for device in ["/dev/full", "&-"] {
-        let mut command = Command::new("sh");
+        let mut command = outside("sh");
         command.args(["-c", &format!("exec \"$0\" stat \"$1\" 2> {device}").replace("> &", ">&")]);
         command.arg(program()).arg(name.str());
         Running::of_with_input(command, "").wait().quiet(3);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Name, program, run};
+use crate::support::{Name, outside, program, run};
 
 /// What `generate` writes, in a directory that goes away with the test.
 struct Generated(PathBuf);
@@ -95,7 +95,7 @@ fn pages_render_without_a_warning() {
         }
         for entry in fs::read_dir(committed().join("man")).unwrap() {
             let page = entry.unwrap().path();
-            let output = Command::new(renderer).args(options).arg(&page).output().unwrap();
+            let output = outside(renderer).env("COLUMNS", "80").args(options).arg(&page).output().unwrap();
             let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success() && warnings.is_empty(), "{}: {warnings}", page.display());
             rendered = true;
@@ -119,7 +119,7 @@ fn offers(words: &[&str]) -> Vec<String> {
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
     let completions = committed().join("completions/sysring.bash");
-    let mut bash = Command::new("bash");
+    let mut bash = outside("bash");
     bash.args(["--norc", "-c", script, "bash"]).arg(completions).args(words);
     let output = bash.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Ended, Name, Running, TempFile, program, run, run_with, until};
+use crate::support::{Ended, Name, Running, TempFile, outside, program, run, run_with, until};
 
 /// SIGINT and its status, SIGTERM and its status.
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
@@ -239,7 +239,7 @@ fn end_a_receiver_that_cannot_write_to_a_socket() {
 
 /// A receiver with this as stdout.
 fn spawn(name: &Name, stdout: Stdio) -> Running {
-    let mut command = Command::new(program());
+    let mut command = outside(program());
     command.args(["recv", name.str()]).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
     Running::of(command)
 }

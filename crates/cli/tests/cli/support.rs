@@ -290,8 +290,21 @@ pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_sysring"))
 }
 
+/// What decides about colours and characters. No test takes it from the environment that the tests are run in.
+pub(crate) const SURROUNDINGS: [&str; 8] =
+    ["CI", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR"];
+
+/// `sysring`, a copy of it, or the shell that starts it: all programs whose output is looked at.
+pub(crate) fn outside(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for name in SURROUNDINGS {
+        command.env_remove(name);
+    }
+    command
+}
+
 fn command(args: &[impl AsRef<OsStr>]) -> Command {
-    let mut command = Command::new(program());
+    let mut command = outside(program());
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

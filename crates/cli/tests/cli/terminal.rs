@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io::{Read as _, Write};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use crate::support::{program, until};
+use crate::support::{SURROUNDINGS, program, until};
 
 /// What is started here has stdin, stdout and stderr on the terminal. When dropped, it is killed.
 pub(crate) struct Terminal {
@@ -36,10 +37,12 @@ impl Terminal {
     }
 
     fn run(mut command: CommandBuilder, variables: &[(&str, &str)]) -> Self {
-        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM"] {
+        for name in SURROUNDINGS {
             command.env_remove(name);
         }
         command.env("TERM", "xterm-256color");
+        // Else the home, which another user's environment may name.
+        command.cwd("/");
         for (name, value) in variables {
             command.env(name, value);
         }
@@ -91,4 +94,12 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What is left to see of what was shown, without empty rows.
+pub(crate) fn screen(shown: &str) -> String {
+    let mut parser = vt100::Parser::new(NonZero::new(50).unwrap(), NonZero::new(200).unwrap(), 0);
+    parser.process(shown.replace('\n', "\r\n").as_bytes());
+    let rows = parser.screen().rows(0, 200).map(|row| row.trim_end().to_owned());
+    rows.filter(|row| !row.is_empty()).collect::<Vec<_>>().join("\n")
 }

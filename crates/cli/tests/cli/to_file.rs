@@ -1,13 +1,13 @@
 //! `recv --to-file`, and what a person at a terminal sees of a transfer.
 
 use std::fs;
-use std::num::NonZero;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Name, Running, noise, numbers, run, run_with, until};
-use crate::terminal::Terminal;
+use crate::support::{Name, Running, noise, numbers, outside, run, run_with, until};
+use crate::terminal::{Terminal, screen};
 
 /// A directory that goes away with the test.
 struct Directory(PathBuf);
@@ -126,8 +126,8 @@ fn a_full_disk_is_1_and_loses_no_message() {
 }
 
 /// `sysring` with these arguments, and what the shell makes of the rest.
-fn shell(args: &[&str], rest: &str) -> std::process::Command {
-    let mut command = std::process::Command::new("sh");
+fn shell(args: &[&str], rest: &str) -> Command {
+    let mut command = outside("sh");
     command.arg("-c").arg(format!("exec \"$0\" \"$@\" {rest}")).arg(crate::support::program()).args(args);
     command
 }
@@ -143,7 +143,7 @@ fn a_disk_that_fills_up_keeps_whole_frames() {
     let text = lines.join("\n") + "\n";
     run_with(&["send", name.str()], text.clone()).quiet(0);
     // In blocks of 512 bytes. The signal that the kernel sends beside the error is ignored.
-    let mut limited = std::process::Command::new("sh");
+    let mut limited = outside("sh");
     limited
         .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" recv \"$1\" --to-file \"$2\""])
         .arg(crate::support::program())
@@ -185,14 +185,6 @@ fn a_long_transfer_to_a_file_is_shown_and_summed_up() {
     assert!(left.starts_with("2 messages, 8 B in ") && left.ends_with("B/s"), "{left:?}");
     assert_eq!(left.lines().count(), 1, "{left:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "one\ntwo\n");
-}
-
-/// What is left to see of it.
-fn screen(shown: &str) -> String {
-    let mut parser = vt100::Parser::new(NonZero::new(50).unwrap(), NonZero::new(200).unwrap(), 0);
-    parser.process(shown.replace('\n', "\r\n").as_bytes());
-    let rows = parser.screen().rows(0, 200).map(|row| row.trim_end().to_owned());
-    rows.filter(|row| !row.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// The terminal's own ^C moves the cursor off the bar, which may stay; the line that tells the end has a row to itself.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, SlavePty, native_pty_system};
 use sysring::segment::{Mapping, Segment};
 
-use crate::support::{Name, Running, alone, program, run, run_with, until};
+use crate::support::{Name, Running, SURROUNDINGS, alone, program, run, run_with, until};
 
 /// Fast enough for a test.
 const FAST: [&str; 3] = ["top", "--interval", "100ms"];
@@ -48,7 +48,7 @@ impl Terminal {
         let mut command = CommandBuilder::new(program());
         command.args(args);
         command.env("TERM", "xterm-256color");
-        for name in ["LC_ALL", "LC_CTYPE", "LANG", "NO_COLOR"] {
+        for name in SURROUNDINGS {
             command.env_remove(name);
         }
         for (name, value) in variables {

@@ -9,7 +9,7 @@ use std::process;
 
 use serde_json::Value;
 
-use crate::support::{Ended, Name, Running, program, run, run_with};
+use crate::support::{Ended, Name, Running, outside, program, run, run_with};
 
 const ALICE: u32 = 40_001;
 const BOB: u32 = 40_002;
@@ -33,7 +33,7 @@ impl Shared {
 
     #[track_caller]
     fn run_as(&self, uid: u32, gid: u32, args: &[impl AsRef<OsStr>], input: &str) -> Ended {
-        let mut command = process::Command::new(&self.0);
+        let mut command = outside(&self.0);
         command.args(args).uid(uid).gid(gid).current_dir("/");
         Running::of_with_input(command, input).wait()
     }
