@@ -151,6 +151,26 @@ pub(crate) fn own_ipc_namespace() -> bool {
     unshared == 0
 }
 
+/// Stays on one core, with the children that it forks from now on; `number` counts those that are allowed, in turn. A
+/// tracer and its tracee, of which one always waits for the other, change places several times faster than over two cores.
+pub(crate) fn stay_on_one_core(number: usize) {
+    // SAFETY: a set of bits, for which zeroes are valid.
+    let mut cores: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: 0 is this process, and the size is that of the record, which the kernel writes.
+    let known = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut cores) };
+    assert_eq!(known, 0, "sched_getaffinity: {}", io::Error::last_os_error());
+    // SAFETY: the number is below that of the record's bits.
+    let is_allowed = |core: &usize| unsafe { libc::CPU_ISSET(*core, &cores) };
+    let allowed: Vec<usize> = (0..libc::CPU_SETSIZE as usize).filter(is_allowed).collect();
+    // SAFETY: as above, of the same record.
+    unsafe { libc::CPU_ZERO(&mut cores) };
+    // SAFETY: as above, of the same record.
+    unsafe { libc::CPU_SET(allowed[number % allowed.len()], &mut cores) };
+    // SAFETY: 0 is this process, and the size is that of the record, which the kernel reads.
+    let stays = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &cores) };
+    assert_eq!(stays, 0, "sched_setaffinity: {}", io::Error::last_os_error());
+}
+
 pub(crate) fn is_root() -> bool {
     // SAFETY: takes nothing and cannot fail.
     let uid = unsafe { libc::geteuid() };

@@ -1,5 +1,6 @@
 //! Runs the tests, each in a child with a deadline, and reports as the usual harness does.
 
+use std::io::{PipeReader, Read as _, Write as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::process::{self, Child, End, Object};
@@ -89,7 +90,13 @@ fn short(test: &Test) -> &'static str {
     test.name.split_once("::").map_or(test.name, |(_, name)| name)
 }
 
+/// One after another.
 pub(crate) fn main(tests: &[Test]) {
+    at_once(1, tests);
+}
+
+/// So many at the same time, each in an IPC namespace of its own; one after another where that is not allowed.
+pub(crate) fn at_once(count: usize, tests: &[Test]) {
     let wanted = Wanted::from_arguments();
     let chosen: Vec<&Test> = tests.iter().filter(|test| wanted.includes(short(test))).collect();
     if wanted.list {
@@ -97,7 +104,7 @@ pub(crate) fn main(tests: &[Test]) {
         return;
     }
     process::adopt_orphans();
-    process::own_ipc_namespace();
+    let count = if process::own_ipc_namespace() { count } else { 1 };
     let before = process::objects();
     let limit = std::env::var("SYSRING_TEST_DEADLINE").ok().and_then(|text| text.parse().ok());
     let limit = Duration::from_secs(limit.unwrap_or(if is_long() { LONG_DEADLINE } else { DEADLINE }));
@@ -105,14 +112,20 @@ pub(crate) fn main(tests: &[Test]) {
     println!("\nrunning {} test{}", chosen.len(), if chosen.len() == 1 { "" } else { "s" });
     let started = Instant::now();
     let mut failures = Vec::new();
-    for test in &chosen {
-        match run(test, limit) {
-            Ok(time) => println!("test {} ... ok <{:.3}s>", short(test), time.as_secs_f64()),
-            Err(why) => {
-                println!("test {} ... FAILED", short(test));
-                failures.push((short(test), why));
-            }
+    let mut report = |test: &Test, outcome: Outcome| match outcome {
+        Ok(time) => println!("test {} ... ok <{:.3}s>", short(test), time.as_secs_f64()),
+        Err(why) => {
+            println!("test {} ... FAILED", short(test));
+            failures.push((short(test), why));
         }
+    };
+    for tests in chosen.chunks(count) {
+        if let [test] = tests {
+            report(test, run(test, limit));
+            continue;
+        }
+        let kept: Vec<_> = tests.iter().map(|test| Keeper::start(test, limit)).collect();
+        tests.iter().zip(kept).for_each(|(test, keeper)| report(test, keeper.outcome()));
     }
     let left = new_objects(&before);
     if !left.is_empty() {
@@ -136,8 +149,42 @@ pub(crate) fn main(tests: &[Test]) {
     }
 }
 
-/// Runs one test and cleans up after it. `Err`: why it failed.
-fn run(test: &Test, limit: Duration) -> Result<Duration, String> {
+/// How long a test took, or why it failed.
+type Outcome = Result<Duration, String>;
+
+/// A process that runs one test beside others, in a namespace of its own.
+struct Keeper {
+    child: Child,
+    told: PipeReader,
+}
+
+impl Keeper {
+    fn start(test: &Test, limit: Duration) -> Keeper {
+        let (told, mut tells) = std::io::pipe().expect("a pipe");
+        let child = process::fork(|| {
+            process::adopt_orphans();
+            assert!(process::own_ipc_namespace(), "it was allowed before");
+            let text = match run(test, limit) {
+                Ok(time) => time.as_nanos().to_string(),
+                Err(why) => why,
+            };
+            tells.write_all(text.as_bytes()).expect("write to a pipe");
+        });
+        Keeper { child, told }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let mut text = String::new();
+        self.told.read_to_string(&mut text).expect("read from a pipe");
+        match self.child.wait() {
+            End::Exit(0) => text.parse().map(Duration::from_nanos).map_err(|_| text),
+            end => Err(format!("its keeper ended: {end:?}")),
+        }
+    }
+}
+
+/// Runs one test and cleans up after it.
+fn run(test: &Test, limit: Duration) -> Outcome {
     let before = process::objects();
     let started = Instant::now();
     let child = process::fork(test.run);

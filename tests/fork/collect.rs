@@ -14,7 +14,7 @@ use sysring::{
 use crate::message::Random;
 use crate::process::{
     Child, Name, Object, Pipe, become_user, fork, is_root, objects, own_ipc_namespace, pause, remove_set,
-    segments_under, shared_words, until,
+    segments_under, shared_words, stay_on_one_core, until,
 };
 use crate::runner::{is_long, seed, tests};
 
@@ -200,6 +200,7 @@ impl Drop for Landmarks {
 
 /// Kills `body` at each of its stops, in one process after another, and calls `look` each time. Returns how often.
 fn killed_at_each_call(body: impl Fn(), mut look: impl FnMut(usize)) -> usize {
+    stay_on_one_core(0);
     let _landmarks = Landmarks::new();
     (0..)
         .find(|&stop| {
@@ -218,6 +219,7 @@ fn killed_at_each_call(body: impl Fn(), mut look: impl FnMut(usize)) -> usize {
 
 /// Stops `body` at each of its stops, calls `look`, and lets it go on to its end, which must be a good one.
 fn stopped_at_each_call(body: impl Fn(), mut look: impl FnMut(usize), mut after: impl FnMut()) -> usize {
+    stay_on_one_core(0);
     let _landmarks = Landmarks::new();
     // Stops come in pairs, before a call and after it. Left stopped before a call, it still goes through with that.
     (0..)

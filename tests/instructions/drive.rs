@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::message::Random;
-use crate::process::Child;
+use crate::process::{self, Child};
 use crate::runner::{is_long, seed, tests};
 use crate::scenario::{self, Operation, Scenario, Victim};
 use crate::trace::{Came, Company, Page, Point, Result, Trace, Tracee, start_mark};
@@ -142,10 +142,12 @@ fn chosen() -> Vec<Scenario> {
 }
 
 fn killed_at_every_instruction() {
+    process::stay_on_one_core(0);
     every_instruction(Fate::Kill, KILLS);
 }
 
 fn stopped_at_every_instruction() {
+    process::stay_on_one_core(1);
     every_instruction(Fate::Stop, STOPS);
 }
 

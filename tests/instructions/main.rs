@@ -24,5 +24,5 @@ mod trace;
 mod world;
 
 fn main() {
-    runner::main(drive::TESTS);
+    runner::at_once(2, drive::TESTS);
 }
