@@ -8,7 +8,7 @@ use core::mem::{self, MaybeUninit};
 use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::AtomicU8;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{Errno, Result, check};
 
@@ -181,7 +181,7 @@ pub(crate) fn list() -> Result<Vec<(i32, ShmStat)>> {
 
 /// Bytes of every segment that lie in memory or in swap, by its id: 0 if nobody has touched it. What `/proc` does not
 /// tell is missing. It costs no page, as looking at the bytes would.
-pub(crate) fn resident() -> HashMap<i32, u64> {
+pub(crate) fn resident() -> BTreeMap<i32, u64> {
     let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     let entry = |row: &str| {
         let columns: Vec<&str> = row.split_whitespace().collect();

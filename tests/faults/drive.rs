@@ -1,6 +1,6 @@
 //! From scenarios to faults: lists the calls, makes each of them fail, judges, counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{PipeReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
@@ -11,7 +11,7 @@ use crate::life::{SCENARIOS, Scenario};
 use crate::process::{self, Child, End, Object, objects};
 use crate::runner::{is_long, tests};
 use crate::trace::{AGAIN, Fate, Result, Tracee, tick};
-use crate::world::{Stage, Told, values};
+use crate::world::{Stage, Told, let_allocate_alike, values};
 
 tests![every_call_fails_once, every_call_goes_on_failing];
 
@@ -22,6 +22,16 @@ const PIECE: usize = 25;
 
 /// Interruptions in a row, before the call works again.
 const INTERRUPTIONS: u32 = 10;
+
+/// How often the calls are listed in the long form, in which each fails that comes again.
+const LISTINGS: usize = 4;
+
+/// Calls of one shape in a step that fail in the long form. More of them are turns of a loop that waits for somebody, each
+/// like the one before, and a machine that is busy makes fewer.
+const REPEATS: usize = 64;
+
+/// How often a fault is tried whose call was not made.
+const TRIES: u32 = 5;
 
 /// Violations after which it is no use to go on.
 const ENOUGH: usize = 12;
@@ -105,6 +115,7 @@ impl Injector<'_> {
 fn run(scenario: &Scenario, plan: Option<&Plan>, quick: bool, log: &'static [AtomicU64]) -> Result<Run> {
     let stage = Stage::new(log);
     let chosen = plan.filter(|_| quick).map(|plan| plan.call.step);
+    let_allocate_alike();
     let child = stage.start(chosen, (scenario.make)());
     let (calls, end) = {
         let mut injector =
@@ -202,7 +213,7 @@ impl Job {
     /// Calls that are to fail.
     fn sites(&self) -> usize {
         let sites = self.plans.iter().map(|plan| (plan.call.step, &plan.call.shape, plan.occurrence));
-        sites.collect::<HashSet<_>>().len()
+        sites.collect::<BTreeSet<_>>().len()
     }
 
     /// Some plans wait most of the time, so that the pieces of one scenario are worked on at the same time.
@@ -220,11 +231,18 @@ fn prepare(
     known: &mut BTreeSet<(String, String)>,
     log: &'static [AtomicU64],
 ) -> Result<Job> {
-    let dry = run(scenario, None, false, log)?;
-    inspect(&dry, None)?;
-    if !dry.is_flawless() {
-        return Err(format!("{dry:?}"));
-    }
+    let list = || {
+        let dry = run(scenario, None, false, log)?;
+        inspect(&dry, None)?;
+        if dry.is_flawless() { Ok(dry) } else { Err(format!("{dry:?}")) }
+    };
+    let dry = list()?;
+    // Who waits asks now and then, and how often depends on the time: what was not asked each time may not come again.
+    let others = (1..if is_long() { LISTINGS } else { 1 }).map(|_| list()).collect::<Result<Vec<Run>>>()?;
+    let comes_again = |call: &Call, occurrence: usize| {
+        let alike = |other: &&Call| (other.step, &other.shape) == (call.step, &call.shape);
+        occurrence < REPEATS && others.iter().all(|run| run.calls.iter().filter(alike).count() > occurrence)
+    };
     let steps: BTreeMap<u32, String> =
         dry.steps.iter().map(|(step, (name, _))| (*step, name.clone())).collect();
     let rings = steps.values().any(|name| name.starts_with("ring"));
@@ -238,7 +256,7 @@ fn prepare(
         *count += 1;
         let step = &steps[&call.step];
         // That rings only if the peer has fallen asleep again meanwhile.
-        if step == "ring again" {
+        if step == "ring again" || !comes_again(&call, occurrence) {
             continue;
         }
         // A seat that the kernel does not take back stays taken until the process ends: shown where nobody waits for it.
@@ -299,15 +317,22 @@ fn work(job: &Job, log: &'static [AtomicU64]) -> Tally {
             continue;
         }
         let begun = std::time::Instant::now();
-        let outcome = run(scenario, Some(plan), *quick, log);
+        let mut tries = 0;
+        let judged = loop {
+            tries += 1;
+            let outcome = run(scenario, Some(plan), *quick, log);
+            let inspected = outcome.as_ref().map_or(Ok(()), |run| inspect(run, Some(plan)));
+            let judged = outcome.and_then(|run| {
+                let class = expect::judge(plan, step, &run)?;
+                inspected?;
+                Ok((class, run))
+            });
+            if tries == TRIES || !matches!(judged, Ok((Class::Missed, _))) {
+                break judged;
+            }
+        };
         let took = begun.elapsed().as_millis();
-        let inspected = outcome.as_ref().map_or(Ok(()), |run| inspect(run, Some(plan)));
         tally.faults += 1;
-        let judged = outcome.and_then(|run| {
-            let class = expect::judge(plan, step, &run)?;
-            inspected?;
-            Ok((class, run))
-        });
         match judged {
             Ok((class, run)) => {
                 tally.missed += usize::from(class == Class::Missed);

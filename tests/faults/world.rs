@@ -422,3 +422,17 @@ pub(crate) fn values(set: i32) -> Vec<u16> {
     };
     (0..record.sem_nsems).map(read).collect()
 }
+
+/// Lets the victims' allocator begin alike, whatever this process has allocated and freed: else one finds room where the
+/// one whose calls were listed maps memory.
+#[cfg(target_env = "gnu")]
+pub(crate) fn let_allocate_alike() {
+    // SAFETY: takes numbers. The threshold from which on memory is mapped would rise with what is freed.
+    let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024) };
+    assert_eq!(taken, 1);
+    // SAFETY: takes a number; gives free memory back.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn let_allocate_alike() {}
