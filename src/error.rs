@@ -238,7 +238,6 @@ pub enum Fault {
     /// The channel was removed.
     #[error("the channel was removed (EIDRM)")]
     Removed,
-    /// [`Interrupter::interrupt`](crate::Interrupter::interrupt) was called.
     /// This process has lost its seat to another one: it left its IPC namespace or its undo list (`unshare`,
     /// `setns`), and to the kernel that is as good as its end. Nothing was sent.
     #[error("this process has lost its seat (it left its IPC namespace or undo list)")]
