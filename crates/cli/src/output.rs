@@ -5,9 +5,15 @@ use std::io::{self, Write as _};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Effects, Style};
 use clap::builder::styling::Styles;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use crate::exit::{FAILURE, Failure};
+
+/// `1 message`, `1,234 messages`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", HumanCount(number), if number == 1 { "" } else { "s" })
+}
 
 /// Writes text to stdout.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::transfer;
+use crate::output;
 
 /// A short transfer shows nothing, and ends without a summary.
 const DELAY: Duration = Duration::from_millis(500);
@@ -97,7 +97,7 @@ impl Shown {
 
     fn update(&self) {
         self.bar.set_position(self.bytes);
-        self.bar.set_message(transfer::messages(self.messages));
+        self.bar.set_message(output::count(self.messages, "message"));
     }
 }
 
@@ -106,7 +106,7 @@ fn summary(messages: u64, bytes: u64, time: Duration) -> String {
     let rate = bytes as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE);
     format!(
         "{}, {} in {:.1} s, {}/s",
-        transfer::messages(messages),
+        output::count(messages, "message"),
         HumanBytes(bytes),
         time.as_secs_f64(),
         // A rate beyond all numbers is cut off by the conversion.

@@ -3,10 +3,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use indicatif::HumanCount;
 use sysring::Address;
 
-use crate::signals;
+use crate::{output, signals};
 
 /// Messages moved for good; read by whoever writes the line, perhaps another thread.
 static MOVED: AtomicU64 = AtomicU64::new(0);
@@ -52,12 +51,7 @@ pub(crate) fn writing(under_way: bool) {
 /// `1,234 messages received`; of a transfer that ends early.
 pub(crate) fn tally() -> Option<String> {
     let transfer = TRANSFER.get()?;
-    Some(format!("{} {}", messages(MOVED.load(Ordering::Relaxed)), transfer.done))
-}
-
-/// `1 message`, `1,234 messages`.
-pub(crate) fn messages(number: u64) -> String {
-    format!("{} message{}", HumanCount(number), if number == 1 { "" } else { "s" })
+    Some(format!("{} {}", output::count(MOVED.load(Ordering::Relaxed), "message"), transfer.done))
 }
 
 /// What is to be said when a signal ends the transfer. Nothing if there is nothing to tell: no message was moved, and

@@ -92,22 +92,22 @@ fn summary(stats: &Stats) -> Vec<(&'static str, String)> {
         (
             "attached",
             format!(
-                "{} mappings; {} senders and {} receivers so far",
-                mappings(stats),
-                stats.sender_attaches,
-                stats.receiver_attaches
+                "{}; {} and {} so far",
+                output::count(mappings(stats), "mapping"),
+                output::count(stats.sender_attaches, "sender"),
+                output::count(stats.receiver_attaches, "receiver")
             ),
         ),
         ("receiver", receiver(&stats.receiver)),
         ("senders", format!("{taken} of {}", stats.senders)),
-        ("depth", format!("{messages} messages, {used}")),
+        ("depth", format!("{}, {used}", output::count(messages, "message"))),
     ];
     let damaged = stats.lanes.iter().filter_map(|lane| lane.corrupt_at.map(|at| (lane.lane, at)));
     let places: Vec<String> =
         damaged.map(|(lane, at)| format!("lane {lane} from position {at} on")).collect();
     if !places.is_empty() || stats.damages > 0 {
         let places = if places.is_empty() { "no lane now".into() } else { places.join(", ") };
-        summary.push(("damage", format!("{places}; reported {} times", stats.damages)));
+        summary.push(("damage", format!("{places}; reported {}", output::count(stats.damages, "time"))));
     }
     summary
 }
